@@ -1,0 +1,1 @@
+"""Whom to trust: canonical signed documents, the roster, certificate checks."""

@@ -1,0 +1,1 @@
+"""From volumes to what a network sees: cases, splits, grids, patches, the cache; and the phantom."""

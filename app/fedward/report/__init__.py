@@ -1,0 +1,1 @@
+"""Findings in, documents out: JSON, HTML, DICOM SEG."""

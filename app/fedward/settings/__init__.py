@@ -1,0 +1,1 @@
+"""What people decide: a coordinator proposes a job, a hospital disposes in its site file."""

@@ -1,0 +1,175 @@
+"""What a coordinator proposes: numbers and names, nothing else.
+
+A job selects no patients, studies or dates and names no class, path, host or command. Three kinds exist: ``train``,
+``publish`` (bring a signed release to the sites) and ``infer`` (run the model that each site activated).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fedward.settings.read import Name, Settings, SpacingMm
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Modality = Literal["CT", "MR", "PT"]
+
+
+class Window(Settings):
+    """Clip to ``[low, high]`` (HU for CT) and scale to [0, 1]."""
+
+    kind: Literal["window"]
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low must lie below high ({self.low} and {self.high})")
+        return self
+
+
+class ZScore(Settings):
+    """Subtract the volume's mean and divide by its standard deviation (MR, PET)."""
+
+    kind: Literal["zscore"]
+
+
+class Input(Settings):
+    """What the network sees: one modality on one grid with one intensity scale."""
+
+    modality: Modality
+    spacing_mm: SpacingMm
+    intensity: Annotated[Window | ZScore, Field(discriminator="kind")]
+
+
+class Segmentation(Settings):
+    """Label every voxel with one of ``classes`` or background.
+
+    ``measure`` is what validation reports: ``lesion_dice`` (per lesion of at least ``minimum_lesion_mm``, with false
+    positives per scan) or ``dice`` (per class over the volume).
+    """
+
+    kind: Literal["segmentation"]
+    classes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=32)]
+    measure: Literal["lesion_dice", "dice"]
+    minimum_lesion_mm: Annotated[float, Field(ge=0, le=100)] = 0.0
+
+    @model_validator(mode="after")
+    def _classes_differ(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes must differ, got {list(self.classes)}")
+        return self
+
+
+class UNet3D(Settings):
+    """A residual 3D U-Net: one level a channel count, halved (or not) along each axis between levels."""
+
+    name: Literal["unet3d"]
+    channels: Annotated[tuple[Annotated[int, Field(ge=4, le=1024)], ...], Field(min_length=2, max_length=6)]
+    residual_units: Annotated[int, Field(ge=0, le=4)] = 1
+    norm: Literal["instance", "group"] = "instance"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @property
+    def reduction(self) -> int:
+        """How many times smaller the deepest level is along each axis."""
+        return int(2 ** (len(self.channels) - 1))
+
+
+class Augmentation(Settings):
+    """Random changes of a training patch; each is drawn anew for every patch."""
+
+    flip: bool = True
+    rotate_90: bool = False
+    scale_intensity: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    shift_intensity: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    noise: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+
+
+class Training(Settings):
+    """One site's optimiser steps: ``rounds`` times ``steps_per_round``, one learning-rate schedule over all of them."""
+
+    rounds: Annotated[int, Field(gt=0, le=10_000)]
+    steps_per_round: Annotated[int, Field(gt=0, le=100_000)]
+    batch_size: Annotated[int, Field(gt=0, le=256)]
+    patch_size: tuple[PositiveInt, PositiveInt, PositiveInt]
+    positive_share: Share = 0.5
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-5
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    augmentation: Augmentation = Augmentation()
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of one site over the whole job."""
+        return self.rounds * self.steps_per_round
+
+    @property
+    def patch_voxels(self) -> int:
+        """Voxels in one patch."""
+        return math.prod(self.patch_size)
+
+
+class Exchange(Settings):
+    """How updates travel and what bounds them."""
+
+    mode: Literal["plain"]
+    max_update_norm: Annotated[float, Field(gt=0, le=1e6)]
+    weight_cap: Annotated[int, Field(ge=10, le=100_000)] = 1000
+
+
+class Sites(Settings):
+    """Who is asked, how many must answer, and how long a round waits for them.
+
+    Empty ``names`` asks every site of the federation.
+    """
+
+    names: tuple[Name, ...] = ()
+    minimum: Annotated[int, Field(ge=1, le=1000)] = 3
+    deadline_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+
+
+class _Job(Settings):
+    name: Name
+    description: Annotated[str, Field(max_length=400)] = ""
+    hours_valid: Annotated[float, Field(gt=0, le=24 * 31)] = 24.0
+    sites: Sites = Sites()
+
+
+class TrainingJob(_Job):
+    """Train one network over all sites and keep the best global model."""
+
+    kind: Literal["train"]
+    input: Input
+    task: Segmentation
+    network: UNet3D
+    training: Training
+    exchange: Exchange
+
+    @model_validator(mode="after")
+    def _patch_fits_the_network(self) -> Self:
+        step = self.network.reduction
+        wrong = [size for size in self.training.patch_size if size % step]
+        if wrong:
+            raise ValueError(f"training.patch_size must be multiples of {step} for this network, got {wrong}")
+        return self
+
+
+class PublishJob(_Job):
+    """Bring one signed release to every site."""
+
+    kind: Literal["publish"]
+
+
+class InferenceJob(_Job):
+    """Ask every site to run its active model over its own studies and write the reports there."""
+
+    kind: Literal["infer"]
+
+
+Job = Annotated[TrainingJob | PublishJob | InferenceJob, Field(discriminator="kind")]

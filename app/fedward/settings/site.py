@@ -1,0 +1,172 @@
+"""What a hospital decides: its data, its identity, and the bounds on any job.
+
+The site file lies outside the federation's kit, is readable by its owner alone, and its path stands in the service's
+environment as ``FEDWARD_SITE_FILE``. Relative paths in it are taken from its own folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fedward.errors import SettingsError
+from fedward.settings.job import Modality
+from fedward.settings.read import Name, Settings, read_settings
+
+#: SHA-256 of a certificate's DER encoding.
+Fingerprint = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+NamePatterns = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+#: The validation numbers that a site may let the coordinator see.
+ShareableMetric = Literal["validation_score", "validation_false_positives", "validation_cases"]
+
+
+class DicomSource(Settings):
+    """A folder tree of DICOM files: images, SEG and RTSTRUCT mixed as they come.
+
+    ``classes`` maps a job's class to the segment labels or ROI names of this hospital (shell patterns, any case);
+    ``mask_path`` may hold NIfTI masks named ``SERIESUID.nii.gz``.
+    """
+
+    kind: Literal["dicom"]
+    path: Path
+    classes: dict[Name, NamePatterns] = {}
+    mask_path: Path | None = None
+
+
+class NiftiSource(Settings):
+    """A folder of NIfTI images and one of labels under the same file names; the label values number the classes.
+
+    A file's patient is its name before the first match of ``patient_separator`` (the whole stem when that is empty).
+    """
+
+    kind: Literal["nifti"]
+    images: Path
+    labels: Path | None = None
+    modality: Modality
+    classes: dict[Name, Annotated[int, Field(ge=1, le=255)]] = {}
+    image_suffix: Annotated[str, Field(max_length=32)] = ".nii.gz"
+    label_suffix: Annotated[str, Field(max_length=32)] = ".nii.gz"
+    patient_separator: Annotated[str, Field(max_length=4)] = ""
+
+
+class Identity(Settings):
+    """Whom this hospital trusts: the federation's root, the coordinators by fingerprint, and who is revoked."""
+
+    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    root_certificate: Path
+    coordinators: tuple[Fingerprint, ...] = ()
+    revoked: tuple[Fingerprint, ...] = ()
+
+
+class Bounds(Settings):
+    """The largest job that this hospital takes part in; anything beyond is refused before a file is read."""
+
+    kinds: tuple[Literal["train", "publish", "infer"], ...] = ("train", "publish", "infer")
+    networks: tuple[Name, ...] = ("unet3d",)
+    exchange_modes: tuple[Literal["plain"], ...] = ()
+    min_sites: Annotated[int, Field(ge=1)] = 3
+    min_patients: Annotated[int, Field(ge=1)] = 10
+    max_rounds: Annotated[int, Field(ge=1)] = 500
+    max_steps: Annotated[int, Field(ge=1)] = 100_000
+    max_patch_voxels: Annotated[int, Field(ge=1)] = 160**3
+    max_update_norm: Annotated[float, Field(gt=0)] = 1000.0
+
+
+class Privacy(Settings):
+    """What may leave although it is not differentially private. Both are off unless the hospital turns them on."""
+
+    allow_non_private: bool = False
+    share_metrics: tuple[ShareableMetric, ...] = ()
+
+
+class Split(Settings):
+    """The shares of patients kept for validation and for testing; fixed for the site, so that no job moves a patient."""
+
+    validation: Share = 0.15
+    test: Share = 0.15
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation and test must leave patients to train on ({self.validation} + {self.test})")
+        return self
+
+
+class Compute(Settings):
+    """What the hospital's machine gives to the work. ``threads`` 0 leaves the choice to PyTorch."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    memory_cases: Annotated[int, Field(ge=1)] = 200
+
+
+class Models(Settings):
+    """How a new release becomes the running one: by a person at the site, or by itself."""
+
+    auto_activate: bool = False
+
+
+class Inference(Settings):
+    """Which of the hospital's studies a federated inference job runs over, and how findings are cleaned."""
+
+    studies: Literal["all", "held_out"] = "all"
+
+
+class SiteSettings(Settings):
+    """A whole site file."""
+
+    name: Name
+    organisation: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+    state: Path = Path("state")
+    data: Annotated[tuple[Annotated[DicomSource | NiftiSource, Field(discriminator="kind")], ...], Field(min_length=1)]
+    identity: Identity | None = None
+    bounds: Bounds = Bounds()
+    privacy: Privacy = Privacy()
+    split: Split = Split()
+    compute: Compute = Compute()
+    models: Models = Models()
+    inference: Inference = Inference()
+
+
+def read_site_settings(path: Path) -> SiteSettings:
+    """Read the site file at ``path``; its relative paths become absolute from its own folder.
+
+    Raises:
+        SettingsError: the file is missing or has faults, all of them in ``detail``.
+    """
+    site = read_settings(path, SiteSettings)
+    folder = path.resolve().parent
+
+    def data_from(source: DicomSource | NiftiSource) -> DicomSource | NiftiSource:
+        if isinstance(source, DicomSource):
+            mask_path = folder / source.mask_path if source.mask_path else None
+            return source.model_copy(update={"path": folder / source.path, "mask_path": mask_path})
+        labels = folder / source.labels if source.labels else None
+        return source.model_copy(update={"images": folder / source.images, "labels": labels})
+
+    identity = site.identity
+    if identity:
+        identity = identity.model_copy(update={"root_certificate": folder / identity.root_certificate})
+    return site.model_copy(
+        update={
+            "state": folder / site.state,
+            "data": tuple(data_from(source) for source in site.data),
+            "identity": identity,
+        }
+    )
+
+
+def require_identity(site: SiteSettings) -> Identity:
+    """Give the site's trust settings.
+
+    Raises:
+        SettingsError: the site file has no ``[identity]``, so nobody can be trusted.
+    """
+    if site.identity is None:
+        raise SettingsError("invalid_settings", f"the site file of {site.name} has no [identity] section")
+    return site.identity

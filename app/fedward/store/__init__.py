@@ -1,0 +1,1 @@
+"""The site database: what the hospital must remember."""

@@ -1,0 +1,1 @@
+"""One local round: weights, data and settings in, update and metrics out."""
