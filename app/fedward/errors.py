@@ -58,7 +58,9 @@ class SettingsError(FedwardError):
 class SourceError(FedwardError):
     """A folder or file of the hospital that cannot be read as data."""
 
-    codes = frozenset({"missing_source", "empty_source", "unreadable_source", "no_labelled_case", "cannot_write"})
+    codes = frozenset(
+        {"missing_source", "empty_source", "unreadable_source", "no_labelled_case", "cannot_write"}
+    )
 
 
 class SeriesRefused(FedwardError):
@@ -122,7 +124,14 @@ class UpdateRefused(FedwardError):
     """An update that must not enter a sum."""
 
     codes = frozenset(
-        {"not_finite", "wrong_layout", "norm_exceeded", "weight_invalid", "weight_changed", "malformed_message"}
+        {
+            "not_finite",
+            "wrong_layout",
+            "norm_exceeded",
+            "weight_invalid",
+            "weight_changed",
+            "malformed_message",
+        }
     )
 
 

@@ -15,7 +15,11 @@ from fedward.errors import SettingsError
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 
 #: Three numbers along (slice, row, column).
-SpacingMm = tuple[Annotated[float, Field(gt=0, le=20)], Annotated[float, Field(gt=0, le=20)], Annotated[float, Field(gt=0, le=20)]]
+SpacingMm = tuple[
+    Annotated[float, Field(gt=0, le=20)],
+    Annotated[float, Field(gt=0, le=20)],
+    Annotated[float, Field(gt=0, le=20)],
+]
 
 M = TypeVar("M")
 
