@@ -66,9 +66,7 @@ def test_a_room_imports_only_what_the_plan_allows(path: Path) -> None:
         top = name.split(".")[0]
         if top == "fedward":
             if name != "fedward":
-                assert order.index(room_of(name)) <= order.index(room), (
-                    f"{path.name} imports {name}, a room below"
-                )
+                assert order.index(room_of(name)) <= order.index(room), f"{path.name} imports {name}, a room below"
         else:
             assert top in EVERYWHERE | ROOMS[room], f"{path.name} imports {top}, which {room} may not"
 

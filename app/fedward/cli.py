@@ -31,19 +31,13 @@ output = Console(highlight=False)
 
 SiteOption = Annotated[
     Path | None,
-    typer.Option(
-        "--site", help="The hospital's site file.", envvar="FEDWARD_SITE_FILE", dir_okay=False, exists=True
-    ),
+    typer.Option("--site", help="The hospital's site file.", envvar="FEDWARD_SITE_FILE", dir_okay=False, exists=True),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-ReadableFolder = Annotated[
-    Path, typer.Argument(exists=True, help="A folder; everything below it is looked at.")
-]
+ReadableFolder = Annotated[Path, typer.Argument(exists=True, help="A folder; everything below it is looked at.")]
 
 data = typer.Typer(no_args_is_help=True, help="Look at a folder of images as fedward would read it.")
-model = typer.Typer(
-    no_args_is_help=True, help="The models of this hospital: install, activate, roll back, verify."
-)
+model = typer.Typer(no_args_is_help=True, help="The models of this hospital: install, activate, roll back, verify.")
 
 
 @contextmanager
@@ -83,9 +77,7 @@ def open_hospital(site_file: Path | None) -> Hospital:
     from fedward.hospital import Hospital
 
     if site_file is None:
-        raise SettingsError(
-            "missing_file", "name the hospital's site file with --site FILE or FEDWARD_SITE_FILE"
-        )
+        raise SettingsError("missing_file", "name the hospital's site file with --site FILE or FEDWARD_SITE_FILE")
     return Hospital.open(site_file)
 
 
@@ -106,9 +98,7 @@ def _verdict_row(verdict: Verdict) -> list[str]:
 @data.command("check")
 def data_check(
     path: ReadableFolder,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write every verdict to this file as JSON.")
-    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every verdict to this file as JSON.")] = None,
 ) -> None:
     """Read every series below PATH and say which are accepted, and why the others are not.
 
@@ -130,9 +120,7 @@ def data_check(
         accepted = sum(verdict.accepted for verdict in verdicts)
         output.print(f"{accepted} accepted, {len(verdicts) - accepted} refused")
         if json_file:
-            write_text(
-                json_file, json.dumps([as_record(v) for v in verdicts], indent=2, ensure_ascii=False) + "\n"
-            )
+            write_text(json_file, json.dumps([as_record(v) for v in verdicts], indent=2, ensure_ascii=False) + "\n")
     raise typer.Exit(0 if accepted else 1)
 
 

@@ -58,9 +58,7 @@ class SettingsError(FedwardError):
 class SourceError(FedwardError):
     """A folder or file of the hospital that cannot be read as data."""
 
-    codes = frozenset(
-        {"missing_source", "empty_source", "unreadable_source", "no_labelled_case", "cannot_write"}
-    )
+    codes = frozenset({"missing_source", "empty_source", "unreadable_source", "no_labelled_case", "cannot_write"})
 
 
 class SeriesRefused(FedwardError):

@@ -92,9 +92,7 @@ class Split(Settings):
     @model_validator(mode="after")
     def _leaves_training(self) -> Self:
         if self.validation + self.test >= 1:
-            raise ValueError(
-                f"validation and test must leave patients to train on ({self.validation} + {self.test})"
-            )
+            raise ValueError(f"validation and test must leave patients to train on ({self.validation} + {self.test})")
         return self
 
 
@@ -125,9 +123,7 @@ class SiteSettings(Settings):
     name: Name
     organisation: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
     state: Path = Path("state")
-    data: Annotated[
-        tuple[Annotated[DicomSource | NiftiSource, Field(discriminator="kind")], ...], Field(min_length=1)
-    ]
+    data: Annotated[tuple[Annotated[DicomSource | NiftiSource, Field(discriminator="kind")], ...], Field(min_length=1)]
     identity: Identity | None = None
     bounds: Bounds = Bounds()
     privacy: Privacy = Privacy()
