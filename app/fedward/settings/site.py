@@ -33,7 +33,7 @@ class DicomSource(Settings):
 
     kind: Literal["dicom"]
     path: Path
-    classes: dict[Name, NamePatterns] = {}
+    classes: dict[Name, NamePatterns] = Field(default_factory=dict)
     mask_path: Path | None = None
 
 
@@ -47,7 +47,7 @@ class NiftiSource(Settings):
     images: Path
     labels: Path | None = None
     modality: Modality
-    classes: dict[Name, Annotated[int, Field(ge=1, le=255)]] = {}
+    classes: dict[Name, Annotated[int, Field(ge=1, le=255)]] = Field(default_factory=dict)
     image_suffix: Annotated[str, Field(max_length=32)] = ".nii.gz"
     label_suffix: Annotated[str, Field(max_length=32)] = ".nii.gz"
     patient_separator: Annotated[str, Field(max_length=4)] = ""
@@ -84,7 +84,7 @@ class Privacy(Settings):
 
 
 class Split(Settings):
-    """The shares of patients kept for validation and for testing; fixed for the site, so that no job moves a patient."""
+    """The shares of patients kept for validation and testing; fixed for the site, so that no job moves a patient."""
 
     validation: Share = 0.15
     test: Share = 0.15
