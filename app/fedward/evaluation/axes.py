@@ -86,14 +86,14 @@ def longest_axes(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> tuple[
         affine: 4x4, voxel to patient mm; only its directions count, so a cropped mask needs no shifted affine.
 
     Returns:
-        The slice's index in ``mask`` and the axes; of equal slices the first.
+        The slice's index in ``mask`` and the axes; of slices with equal axes the one with most voxels.
     """
     metric = in_plane_metric(affine)
     slices = np.flatnonzero(mask.any(axis=(1, 2)))
     measured = [(int(index), axes_in_slice(mask[index], metric)) for index in slices]
     if not measured:
         raise ValueError("a region without voxels has no axes")
-    return max(measured, key=lambda item: item[1].long_mm)
+    return max(measured, key=lambda item: (round(item[1].long_mm, 6), int(mask[item[0]].sum())))
 
 
 def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

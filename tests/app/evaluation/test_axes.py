@@ -89,6 +89,12 @@ def test_the_slice_with_the_longest_axis_is_chosen() -> None:
     assert axes.long_mm == pytest.approx(6.0)
 
 
+def test_of_equal_long_axes_the_fuller_slice_is_chosen() -> None:
+    mask = np.zeros((2, 8, 8), bool)
+    mask[0, 2, 1:7] = mask[1, 2, 1:7] = mask[1, 3, 2:5] = True
+    assert longest_axes(mask, affine())[0] == 1
+
+
 def test_nothing_cannot_be_measured() -> None:
     with pytest.raises(ValueError, match="without voxels"):
         axes_in_slice(np.zeros((3, 3), bool), in_plane_metric(affine()))

@@ -1,0 +1,168 @@
+"""From a labelled volume to lesions: connected, measured, numbered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.dicom.volume import Volume
+from fedward.evaluation.axes import Axes, SlicePoint, longest_axes
+from fedward.evaluation.lesions import Box, Components, bounding_box, connected_components
+from fedward.inference.findings import Findings, Lesion, PatientPoint
+from fedward.randomness import Secret
+from fedward.settings.job import Segmentation
+
+#: More regions than a person reads, or than one byte numbers: the largest are listed, the others are counted.
+MAXIMUM_LESIONS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Inference:
+    """What was found, and where.
+
+    Attributes:
+        findings: The measured lesions.
+        lesion_map: Shape ``(slice, row, column)`` of the volume, uint8, read-only: 0 background, k lesion number k.
+    """
+
+    findings: Findings
+    lesion_map: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class _Region:
+    class_index: int
+    box: Box
+    mask: NDArray[np.bool_]
+    key_slice: int
+    axes: Axes
+
+
+def find_lesions(
+    labels: NDArray[np.uint8],
+    probability: NDArray[np.floating],
+    volume: Volume,
+    *,
+    task: Segmentation,
+    randomness: Secret,
+) -> Inference:
+    """Find and measure every connected region of at least the task's smallest size.
+
+    Args:
+        labels: Shape of the volume; 0 background, k the k-th of the task's classes.
+        probability: Same shape, the foreground's probability in [0, 1].
+        volume: The image.
+        task: With ``lesion_dice`` every 26-connected component is a lesion; with ``dice`` a class is one structure.
+        randomness: Draws the tracking UIDs.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if not labels.shape == probability.shape == volume.array.shape:
+        raise ValueError(f"labels and probability must lie on the volume's grid, got {labels.shape}")
+    regions = sorted(_regions(labels, volume, task), key=lambda region: (-region.axes.long_mm, -region.mask.sum()))
+    listed = regions[:MAXIMUM_LESIONS]
+    lesion_map = np.zeros(labels.shape, dtype=np.uint8)
+    for number, region in enumerate(listed, start=1):
+        lesion_map[region.box][region.mask] = number
+    lesion_map.setflags(write=False)
+    findings = Findings(
+        study_instance_uid=volume.study_instance_uid,
+        series_instance_uid=volume.series_instance_uid,
+        kind="structures" if task.measure == "dice" else "lesions",
+        minimum_lesion_mm=task.minimum_lesion_mm,
+        lesions=tuple(
+            _lesion(number, region, volume, probability, task=task, tracking_uid=new_uid(randomness))
+            for number, region in enumerate(listed, start=1)
+        ),
+        left_out=len(regions) - len(listed),
+    )
+    return Inference(findings, lesion_map)
+
+
+def new_uid(randomness: Secret) -> str:
+    """Give a new DICOM UID below 2.25 (PS3.5 B.2), from 128 random bits."""
+    return f"2.25.{int(randomness.token(), 16)}"
+
+
+def _regions(labels: NDArray[np.uint8], volume: Volume, task: Segmentation) -> Iterator[_Region]:
+    for class_index in range(len(task.classes)):
+        mask = labels == class_index + 1
+        components = _as_one(mask) if task.measure == "dice" else connected_components(mask)
+        for index, box in enumerate(components.boxes):
+            if _size_bound_mm(box, volume) < task.minimum_lesion_mm:
+                continue
+            region = components.labels[box] == index + 1
+            key_slice, axes = longest_axes(region, volume.affine)
+            if axes.long_mm >= task.minimum_lesion_mm:
+                yield _Region(class_index, _shifted(box, components.box), region, key_slice, axes)
+
+
+def _as_one(mask: NDArray[np.bool_]) -> Components:
+    box = bounding_box(mask)
+    return Components(mask[box].astype(np.int32), int(mask.any()), box)
+
+
+def _size_bound_mm(box: Box, volume: Volume) -> float:
+    """Give a cheap upper bound on the long axis: a speck needs no calliper."""
+    _, rows, columns = (side.stop - side.start for side in box)
+    steps = volume.affine[:3, 1:3]
+    return float(rows * np.linalg.norm(steps[:, 0]) + columns * np.linalg.norm(steps[:, 1]))
+
+
+def _lesion(
+    number: int,
+    region: _Region,
+    volume: Volume,
+    probability: NDArray[np.floating],
+    *,
+    task: Segmentation,
+    tracking_uid: str,
+) -> Lesion:
+    origin = np.array([side.start for side in region.box])
+    voxels = np.argwhere(region.mask)
+    slices = voxels[:, 0] + origin[0]
+    key_slice = int(region.key_slice + origin[0])
+    axes = region.axes
+
+    def ends_mm(ends: tuple[SlicePoint, SlicePoint]) -> tuple[PatientPoint, PatientPoint]:
+        first, second = (
+            _in_patient((key_slice, row + origin[1], column + origin[2]), volume.affine, digits=2)
+            for row, column in ends
+        )
+        return first, second
+
+    return Lesion(
+        number=number,
+        class_name=task.classes[region.class_index],
+        tracking_uid=tracking_uid,
+        volume_mm3=round(len(voxels) * volume.voxel_volume_mm3),
+        long_axis_mm=round(axes.long_mm, 1),
+        short_axis_mm=round(axes.short_mm, 1),
+        mean_diameter_mm=round((axes.long_mm + axes.short_mm) / 2, 1),
+        centre_mm=_in_patient(voxels.mean(axis=0) + origin, volume.affine, digits=1),
+        slice_number=key_slice + 1,
+        first_slice=int(slices.min()) + 1,
+        last_slice=int(slices.max()) + 1,
+        sop_instance_uid=volume.sop_instance_uids[key_slice] if volume.sop_instance_uids else None,
+        mean_probability=round(float(probability[region.box][region.mask].mean(dtype=np.float64)), 3),
+        long_axis_ends_mm=ends_mm(axes.long_ends),
+        short_axis_ends_mm=ends_mm(axes.short_ends),
+    )
+
+
+def _in_patient(
+    index: NDArray[np.float64] | tuple[float, float, float], affine: NDArray[np.float64], *, digits: int
+) -> PatientPoint:
+    x, y, z = affine[:3, :3] @ np.asarray(index) + affine[:3, 3]
+    return round(float(x), digits), round(float(y), digits), round(float(z), digits)
+
+
+def _shifted(box: Box, by: Box) -> Box:
+    slices, rows, columns = (
+        slice(side.start + other.start, side.stop + other.start) for side, other in zip(box, by, strict=True)
+    )
+    return slices, rows, columns
