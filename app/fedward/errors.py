@@ -68,7 +68,6 @@ class SeriesRefused(FedwardError):
         {
             "missing_slice",
             "duplicate_position",
-            "duplicate_instance",
             "irregular_spacing",
             "gantry_tilt",
             "mixed_orientation",
@@ -76,10 +75,11 @@ class SeriesRefused(FedwardError):
             "mixed_frame_of_reference",
             "mixed_pixel_format",
             "mixed_patient",
+            "mixed_study",
+            "mixed_modality",
             "several_volumes",
             "localizer",
             "not_a_volume",
-            "too_few_slices",
             "multi_frame",
             "mosaic",
             "unsupported_modality",
@@ -87,6 +87,8 @@ class SeriesRefused(FedwardError):
             "unsupported_pixel_format",
             "invalid_rescale",
             "missing_attribute",
+            "invalid_attribute",
+            "not_finite",
             "unreadable",
         }
     )
@@ -221,6 +223,7 @@ class FederationError(FedwardError):
             "not_running",
             "not_reachable",
             "unknown_site",
+            "not_allowed",
             "unknown_job",
             "job_failed",
             "provision_failed",

@@ -1,0 +1,124 @@
+"""What runs at a site when a job asks: unpack, call the hospital, pack the answer.
+
+The hospital decides by its own site file, whose path stands in the environment of the site's service; a job cannot
+name it. What nobody foresaw is written to the site's own error log and leaves as ``internal_error``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+from abc import abstractmethod
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from nvflare.apis.executor import Executor
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+
+from fedward.errors import FedwardError, SettingsError
+from fedward.hospital import Hospital, RoundTask
+from fedward.identity.document import JobDocument, SignedJob
+from fedward_flare import exchange
+from fedward_flare.signed import decode_signed_job
+
+#: Where the site's service finds the hospital's own file.
+SITE_FILE = "FEDWARD_SITE_FILE"
+
+#: Beside the site file.
+ERROR_LOG = "errors.log"
+
+
+class _SiteExecutor(Executor):  # type: ignore[misc]
+    """Opens the hospital once per job process and turns every error into its code.
+
+    Args:
+        signed_job: The job as the coordinator signed it, in the text form of :mod:`fedward_flare.signed`.
+    """
+
+    def __init__(self, signed_job: str) -> None:
+        super().__init__()
+        self._signed_job = signed_job
+
+    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        """Do one task; the answer holds a result or the code of the error that prevented it."""
+        try:
+            return self._answer(task_name, shareable, abort_signal)
+        except FedwardError as error:
+            self._log_locally(f"{error.code}: {error.detail}")
+            return exchange.pack_failure(error)
+        except Exception as error:  # noqa: BLE001  the outermost loop of the job process
+            self._log_locally(traceback.format_exc())
+            return exchange.pack_failure(error)
+
+    @abstractmethod
+    def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
+        """Do the task."""
+
+    @cached_property
+    def _hospital(self) -> Hospital:
+        return self._open_hospital()
+
+    @cached_property
+    def _document(self) -> JobDocument:
+        """The job after the hospital has verified and accepted it."""
+        return self._hospital.accept(self._signed)
+
+    @cached_property
+    def _signed(self) -> SignedJob:
+        return decode_signed_job(self._signed_job)
+
+    def _open_hospital(self) -> Hospital:
+        return Hospital.open(_site_file())
+
+    def _log_locally(self, text: str) -> None:
+        """Write to the site's own error log; it never leaves the site."""
+        with contextlib.suppress(FedwardError, OSError):
+            log = _site_file().parent / ERROR_LOG
+            with log.open("a", encoding="utf-8", opener=_owner_only) as file:
+                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text.rstrip()}\n")
+
+
+class TrainExecutor(_SiteExecutor):
+    """Validates the incoming model, trains on it, and gives the update; closes the job with a validation."""
+
+    def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
+        model = exchange.unpack_model(shareable)
+        task = RoundTask(document=self._document, number=model.number, weights=model.weights, evaluate=model.evaluate)
+        if task_name == exchange.TRAIN_TASK:
+            return exchange.pack_trained(self._hospital.train_round(task, should_stop=_should_stop(abort_signal)))
+        return exchange.pack_evaluated(self._hospital.evaluate(task, should_stop=_should_stop(abort_signal)))
+
+
+class PublishExecutor(_SiteExecutor):
+    """Hands a release to the hospital, which verifies it before it is anything more than bytes."""
+
+    def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:  # noqa: ARG002
+        self._hospital.install(self._document, exchange.unpack_release(shareable))
+        return exchange.pack_done()
+
+
+class InferenceExecutor(_SiteExecutor):
+    """Has the hospital run its own active model over its own studies; only rounded counts come back."""
+
+    def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:  # noqa: ARG002
+        return exchange.pack_done(self._hospital.infer(self._document, should_stop=_should_stop(abort_signal)))
+
+
+def _site_file() -> Path:
+    path = os.environ.get(SITE_FILE)
+    if not path:
+        raise SettingsError("missing_file", f"the site's service must name the hospital's site file in {SITE_FILE}")
+    return Path(path)
+
+
+def _should_stop(signal: Signal) -> Callable[[], bool]:
+    return lambda: bool(signal.triggered)
+
+
+def _owner_only(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

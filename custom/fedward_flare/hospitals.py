@@ -1,0 +1,41 @@
+"""Each hospital's folder in the work folder: its own site file, and in it whom it trusts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tomlkit
+
+from fedward.files import write_text
+from fedward.identity.certificates import fingerprint_of_file
+from fedward.settings.federation import FederationSettings, HospitalEntry
+from fedward_flare.workdir import Workdir
+
+
+def render_hospitals(federation: FederationSettings, workdir: Workdir) -> None:
+    """Write each hospital's ``site.toml``: the file that the federation names, with ``[identity]`` added.
+
+    A site file that stands in the work folder already is the hospital's and is left alone. Relative paths in it are
+    taken from the hospital's folder there.
+    """
+    for hospital in federation.hospital:
+        if not workdir.site_file(hospital.name).exists():
+            _render(federation, hospital, workdir)
+
+
+def _render(federation: FederationSettings, hospital: HospitalEntry, workdir: Workdir) -> None:
+    document = tomlkit.parse(hospital.site_file.read_text(encoding="utf-8"))
+    kit = workdir.kit(hospital.name) / "startup"
+    root = workdir.hospital(hospital.name) / "root.pem"
+    write_text(root, (kit / "rootCA.pem").read_text(encoding="utf-8"))
+    identity = tomlkit.table()
+    identity["project"] = federation.federation.project
+    identity["root_certificate"] = root.name
+    identity["coordinators"] = [_coordinator(federation, workdir)]
+    document["identity"] = identity
+    write_text(workdir.site_file(hospital.name), tomlkit.dumps(document), mode=0o600)
+
+
+def _coordinator(federation: FederationSettings, workdir: Workdir) -> str:
+    certificate: Path = workdir.kit(federation.federation.coordinator) / "startup" / "client.crt"
+    return fingerprint_of_file(certificate)

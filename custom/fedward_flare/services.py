@@ -1,0 +1,73 @@
+"""The server's and the hospitals' own programs: NVFLARE's modules, started without its shell scripts.
+
+A script would start again what was killed on purpose, and would not say which process it started.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedward.settings.federation import FederationSettings
+from fedward_flare.processes import MARK, OwnProcess, start
+from fedward_flare.workdir import Workdir
+
+_SERVER = "nvflare.private.fed.app.server.server_train"
+_CLIENT = "nvflare.private.fed.app.client.client_train"
+
+#: After the last round the server waits this long (s) for the end of each site's job process; 900 without it.
+_OUTCOME_WAIT_S = 10
+
+
+def start_all(
+    federation: FederationSettings, workdir: Workdir, *, mark: str, extra: Mapping[str, str]
+) -> tuple[OwnProcess, ...]:
+    """Start the server and every hospital, each in a session of its own, with output into ``workdir.logs``.
+
+    Args:
+        federation: Who takes part; the kits and site files are written.
+        workdir: The work folder.
+        mark: What every process carries in its environment.
+        extra: Further variables for every process.
+    """
+    common = {**_environment(workdir, mark=mark, sites=len(federation.names)), **extra}
+    started = [_start(workdir, "server", organisation=federation.federation.organisation, environment=common)]
+    for hospital in federation.hospital:
+        environment = {**common, "FEDWARD_SITE_FILE": str(workdir.site_file(hospital.name))}
+        started.append(_start(workdir, hospital.name, organisation=hospital.organisation, environment=environment))
+    return tuple(started)
+
+
+def _start(workdir: Workdir, name: str, *, organisation: str, environment: Mapping[str, str]) -> OwnProcess:
+    kit = workdir.kit(name)
+    is_server = name == "server"
+    module, config = (_SERVER, "fed_server.json") if is_server else (_CLIENT, "fed_client.json")
+    names = [] if is_server else [f"uid={name}"]
+    (kit / "shutdown.fl").unlink(missing_ok=True)
+    command = [
+        *(sys.executable, "-u", "-m", module, "-m", str(kit), "-s", config),
+        *("--set", "secure_train=true", *names, f"org={organisation}", "config_folder=config"),
+    ]
+    return start(name, command, environment=environment, log=workdir.logs / f"{name}.log")
+
+
+def _environment(workdir: Workdir, *, mark: str, sites: int) -> dict[str, str]:
+    """The user's own environment with everything that points outside the work folder turned into it."""
+    home, temporary = workdir.root / "home", workdir.root / "tmp"
+    for folder in (home, temporary):
+        folder.mkdir(parents=True, exist_ok=True)
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "NVFLARE_", "FEDWARD_"))}
+    path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
+    threads = max(1, (os.cpu_count() or 1) // sites)
+    return {
+        **inherited,
+        MARK: mark,
+        "PATH": path,
+        "HOME": str(home),
+        "TMPDIR": str(temporary),
+        "OMP_NUM_THREADS": str(threads),
+        "NVFLARE_SECURE_LOGGING": "true",
+        "NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT": str(_OUTCOME_WAIT_S),
+    }
