@@ -1,0 +1,115 @@
+"""Training patches: which case, which place, with or without a lesion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.imaging.augmentation import augment
+from fedward.imaging.foreground import Foreground
+from fedward.randomness import Seeded
+from fedward.settings.job import Training
+
+#: A chosen foreground voxel lies in this middle share of its patch along each axis.
+_MIDDLE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingCase:
+    """One labelled image on the model grid, in memory or mapped from disk.
+
+    Attributes:
+        image: Axes (superior, posterior, left), float16, scaled intensities.
+        label: Same shape, uint8.
+        foreground: Where the label is not background, component by component.
+    """
+
+    image: NDArray[np.float16]
+    label: NDArray[np.uint8]
+    foreground: Foreground
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Patches for one step.
+
+    Attributes:
+        images: Shape ``(batch, 1, superior, posterior, left)``, float32.
+        labels: Same shape, uint8.
+    """
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+
+
+def draw_batch(cases: Sequence[TrainingCase], *, step: int, training: Training, randomness: Seeded) -> Batch:
+    """Draw one step's patches; the same step of the same stream gives the same batch.
+
+    Args:
+        cases: At least one. Every case comes once before any comes again, among the positive patches (cases with
+            foreground only) and among the others each.
+        step: Counted from 0 over the whole job.
+        training: Batch and patch size, share of positive patches, augmentation.
+        randomness: The site's own stream.
+    """
+    shape = (training.batch_size, 1, *training.patch_size)
+    batch = Batch(np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.uint8))
+    for index in range(training.batch_size):
+        number = step * training.batch_size + index
+        image, label = _draw_patch(cases, number, training, randomness)
+        batch.images[index, 0], batch.labels[index, 0] = image, label
+    return batch
+
+
+def _draw_patch(
+    cases: Sequence[TrainingCase], number: int, training: Training, randomness: Seeded
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    generator = randomness.generator("patch", number)
+    with_foreground = [case for case in cases if case.foreground.count]
+    positives_before = floor(number * training.positive_share)
+    is_positive = bool(with_foreground) and floor((number + 1) * training.positive_share) > positives_before
+    if is_positive:
+        case = with_foreground[_turn(len(with_foreground), positives_before, randomness, "positive")]
+        middle = case.foreground.draw(generator)
+        start = _start_around(middle, case.image.shape, training.patch_size, generator)
+    else:
+        case = cases[_turn(len(cases), number - positives_before, randomness, "any")]
+        start = _start_anywhere(case.image.shape, training.patch_size, generator)
+    image = cut(case.image, start, training.patch_size).astype(np.float32)
+    return augment(image, cut(case.label, start, training.patch_size), training.augmentation, generator)
+
+
+def cut(
+    array: NDArray[np.float16 | np.uint8], start: Sequence[int], size: Sequence[int]
+) -> NDArray[np.float16 | np.uint8]:
+    """Cut a box out of ``array``; what lies outside the array is zero."""
+    inside = tuple(slice(max(0, s), max(0, min(s + w, n))) for s, w, n in zip(start, size, array.shape, strict=True))
+    patch = np.zeros(size, dtype=array.dtype)
+    place = tuple(slice(part.start - s, part.stop - s) for part, s in zip(inside, start, strict=True))
+    patch[place] = array[inside]
+    return patch
+
+
+def _turn(count: int, number: int, randomness: Seeded, name: str) -> int:
+    """Give the ``number``-th card of a deck of ``count`` that is shuffled anew after each pass."""
+    deck, place = divmod(number, count)
+    return int(randomness.generator("deck", name, deck).permutation(count)[place])
+
+
+def _start_anywhere(shape: Sequence[int], size: Sequence[int], generator: np.random.Generator) -> list[int]:
+    return [int(generator.integers(min(0, n - w), max(0, n - w) + 1)) for n, w in zip(shape, size, strict=True)]
+
+
+def _start_around(
+    voxel: Sequence[int], shape: Sequence[int], size: Sequence[int], generator: np.random.Generator
+) -> list[int]:
+    margin = (1 - _MIDDLE) / 2
+    offsets = [int(w * generator.uniform(margin, 1 - margin)) for w in size]
+    return [
+        int(np.clip(v - offset, min(0, n - w), max(0, n - w)))
+        for v, offset, n, w in zip(voxel, offsets, shape, size, strict=True)
+    ]

@@ -1,0 +1,105 @@
+"""How this machine runs a network: on which device, in which precision, in which memory layout."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+
+from fedward.models.networks import build
+from fedward.settings.job import Segmentation, UNet3D
+from fedward.settings.site import Compute
+
+#: Steps of each candidate in the micro-benchmark after one that warms up; the fastest counts.
+_TIMED_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a network runs.
+
+    Attributes:
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        autocast_dtype: bfloat16 for mixed precision, None for plain float32.
+        channels_last: Whether tensors lie in memory with the channel last.
+    """
+
+    device: str = "cpu"
+    autocast_dtype: torch.dtype | None = None
+    channels_last: bool = False
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether it is a CUDA device."""
+        return self.device.startswith("cuda")
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Give the mixed-precision context for a forward pass."""
+        kind = "cuda" if self.is_cuda else "cpu"
+        return torch.autocast(kind, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
+
+    def place_module(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Move a network to the device and into the memory layout."""
+        if self.channels_last:
+            # PyTorch's signature of Module.to lacks the 3-D memory format's overload.
+            return module.to(device=self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
+        return module.to(device=self.device)
+
+    def place_batch(self, batch: torch.Tensor) -> torch.Tensor:
+        """Move a batch ``(batch, channel, ...)`` to the device and into the memory layout."""
+        moved = batch.to(device=self.device, non_blocking=self.is_cuda)
+        return moved.contiguous(memory_format=torch.channels_last_3d) if self.channels_last else moved
+
+
+def choose_runtime(
+    compute: Compute, *, network: UNet3D, task: Segmentation, patch_size: tuple[int, int, int], batch_size: int
+) -> Runtime:
+    """Choose what pays on this machine.
+
+    A CUDA device takes bfloat16 and channels-last. A CPU is asked by a micro-benchmark of one training step, which
+    takes a second or two. Sets PyTorch's number of threads when the site file gives one.
+    """
+    if compute.threads:
+        torch.set_num_threads(compute.threads)
+    device = _device(compute)
+    if device.startswith("cuda"):
+        dtype = None if compute.precision == "float32" else torch.bfloat16
+        return Runtime(device, dtype, channels_last=True)
+    candidates = [
+        Runtime(device, dtype, layout) for dtype, layout in product(_cpu_precisions(compute), (False, True))
+    ]
+    return min(candidates, key=lambda runtime: step_seconds(runtime, network, task, (batch_size, 1, *patch_size)))
+
+
+def step_seconds(runtime: Runtime, network: UNet3D, task: Segmentation, shape: tuple[int, ...]) -> float:
+    """Time one training step (forward and backward) on a batch of ``shape``; the fastest of a few."""
+    with torch.random.fork_rng(devices=[]):
+        module = runtime.place_module(build(network, task=task))
+    batch = runtime.place_batch(torch.zeros(shape))
+    return min([_one_step(runtime, module, batch) for _ in range(1 + _TIMED_STEPS)][1:])
+
+
+def _one_step(runtime: Runtime, module: torch.nn.Module, batch: torch.Tensor) -> float:
+    start = time.perf_counter()
+    with runtime.autocast():
+        output = module(batch)
+    output.float().square().mean().backward()
+    return time.perf_counter() - start
+
+
+def _device(compute: Compute) -> str:
+    if compute.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return compute.device
+
+
+def _cpu_precisions(compute: Compute) -> tuple[torch.dtype | None, ...]:
+    choices: dict[str, tuple[torch.dtype | None, ...]] = {
+        "auto": (None, torch.bfloat16),
+        "float32": (None,),
+        "bfloat16": (torch.bfloat16,),
+    }
+    return choices[compute.precision]

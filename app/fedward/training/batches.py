@@ -1,0 +1,87 @@
+"""Batches on their way to the device: prepared in the background where the device works by itself."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from fedward.imaging.patches import Batch, TrainingCase, draw_batch
+from fedward.models.runtime import Runtime
+from fedward.randomness import Seeded
+from fedward.settings.job import Training
+
+Placed = tuple[torch.Tensor, torch.Tensor]
+
+#: Batches that wait ahead of a CUDA device.
+_AHEAD = 4
+
+
+@contextmanager
+def batches(
+    cases: Sequence[TrainingCase], steps: range, *, training: Training, randomness: Seeded, runtime: Runtime
+) -> Iterator[Iterator[Placed]]:
+    """Give the steps' batches as ``(images, labels)`` on the device.
+
+    A CPU draws each batch when it is asked for: a second thread would take the core that trains. Before a CUDA device
+    a thread draws ahead into pinned memory; it ends with the block. The batches are the same either way.
+    """
+    drawn = (draw_batch(cases, step=step, training=training, randomness=randomness) for step in steps)
+    tensors = (_tensors(batch, pinned=runtime.is_cuda) for batch in drawn)
+    if not runtime.is_cuda:
+        yield (_placed(pair, runtime) for pair in tensors)
+        return
+    with ahead(tensors, depth=_AHEAD) as prepared:
+        yield (_placed(pair, runtime) for pair in prepared)
+
+
+@contextmanager
+def ahead(items: Iterator[Placed], *, depth: int) -> Iterator[Iterator[Placed]]:
+    """Draw up to ``depth`` items ahead in a thread, which has ended when the block has; its errors come out here."""
+    waiting: queue.Queue[Placed | BaseException | None] = queue.Queue(depth)
+    ended = threading.Event()
+
+    def put(item: Placed | BaseException | None) -> bool:
+        while not ended.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put(item):
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that asked, which raises it
+            put(error)
+
+    thread = threading.Thread(target=work, name="patches", daemon=True)
+    thread.start()
+    try:
+        yield _taken(waiting)
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _taken(waiting: queue.Queue[Placed | BaseException | None]) -> Iterator[Placed]:
+    while (item := waiting.get()) is not None:
+        if isinstance(item, BaseException):
+            raise item
+        yield item
+
+
+def _tensors(batch: Batch, *, pinned: bool) -> Placed:
+    images, labels = torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
+    return (images.pin_memory(), labels.pin_memory()) if pinned else (images, labels)
+
+
+def _placed(pair: Placed, runtime: Runtime) -> Placed:
+    return runtime.place_batch(pair[0]), pair[1].to(runtime.device, non_blocking=runtime.is_cuda)

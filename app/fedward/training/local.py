@@ -1,0 +1,126 @@
+"""One site's round: weights and data in, an update out. A plain function of its arguments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.losses import DiceCELoss
+from numpy.typing import NDArray
+
+from fedward.errors import Stopped
+from fedward.imaging.cases import SiteData
+from fedward.models.networks import build
+from fedward.models.runtime import Runtime
+from fedward.models.weights import read_weights, write_weights
+from fedward.randomness import Seeded
+from fedward.settings.job import TrainingJob
+from fedward.training.batches import Placed, batches
+from fedward.training.optimiser import OptimiserState, learning_rate, make_optimiser
+
+
+@dataclass(frozen=True, eq=False)
+class LocalResult:
+    """What one round at one site gives.
+
+    Attributes:
+        update: Weights after minus before, flat float32.
+        optimiser_state: To be handed to the site's next round; it stays at the site.
+        loss: The mean over the round's steps; it stays at the site.
+        seconds: Wall time of the round.
+    """
+
+    update: NDArray[np.float32]
+    optimiser_state: OptimiserState
+    loss: float
+    seconds: float
+
+
+def train(
+    weights: NDArray[np.float32],
+    data: SiteData,
+    job: TrainingJob,
+    *,
+    round_number: int,
+    runtime: Runtime,
+    optimiser_state: OptimiserState | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] | None = None,
+) -> LocalResult:
+    """Take the round's optimiser steps from ``weights`` on the site's training cases.
+
+    With one CPU thread and a given runtime the same arguments give the same update bit for bit: patches, augmentation
+    and dropout come from the job's seed, the site's name, and the step's number in the whole job.
+
+    Args:
+        weights: The global model, flat float32.
+        data: The site's cases; its training part is used.
+        job: Network, task and training settings.
+        round_number: Counted from 1; places the round on the job's one learning-rate schedule.
+        runtime: How the network runs here.
+        optimiser_state: Of the site's last round; None starts anew.
+        should_stop: Asked before each step.
+        progress: Called after each step with the steps done and the steps of the round.
+
+    Raises:
+        ValueError: the job has no such round.
+        ModelError: ``wrong_layout``: weights or optimiser state are another network's.
+        Stopped: ``aborted``.
+        SourceError: ``no_labelled_case``: the site has nothing to train on.
+    """
+    start = time.perf_counter()
+    steps = _steps_of(round_number, job)
+    randomness = Seeded(job.training.seed)
+    module = build(job.network, task=job.task)
+    write_weights(module, weights)
+    module = runtime.place_module(module).train()
+    optimiser, state_now = make_optimiser(module, job.training, optimiser_state)
+    stream = Seeded(randomness.seed_of("site", data.name))
+    loss_sum = torch.zeros((), device=runtime.device)
+    with (
+        torch.random.fork_rng(devices=[runtime.device] if runtime.is_cuda else []),
+        batches(data.training_cases(), steps, training=job.training, randomness=stream, runtime=runtime) as prepared,
+    ):
+        torch.manual_seed(stream.seed_of("dropout", round_number))
+        for step, batch in zip(steps, prepared, strict=True):
+            if should_stop():
+                raise Stopped("aborted", f"training was asked to end at step {step - steps.start} of the round")
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(step, job.training)
+            loss_sum += _take_step(module, optimiser, batch, runtime)
+            if progress:
+                progress(step - steps.start + 1, len(steps))
+    return LocalResult(
+        update=read_weights(module) - weights,
+        optimiser_state=state_now(),
+        loss=float(loss_sum) / len(steps),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _steps_of(round_number: int, job: TrainingJob) -> range:
+    if not 1 <= round_number <= job.training.rounds:
+        raise ValueError(f"the job has rounds 1 to {job.training.rounds}, got {round_number}")
+    count = job.training.steps_per_round
+    return range((round_number - 1) * count, round_number * count)
+
+
+def _take_step(
+    module: torch.nn.Module, optimiser: torch.optim.Optimizer, batch: Placed, runtime: Runtime
+) -> torch.Tensor:
+    images, labels = batch
+    optimiser.zero_grad(set_to_none=True)
+    with runtime.autocast():
+        logits = module(images)
+    loss: torch.Tensor = _LOSS(logits.float(), labels)
+    # bfloat16 has float32's range, so gradients need no scaling.
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    return loss.detach()
+
+
+#: Dice of each patch by itself (``batch=False``: patients stay independent) plus cross-entropy.
+_LOSS = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=False)

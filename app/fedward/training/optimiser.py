@@ -1,0 +1,111 @@
+"""AdamW, its learning rate over the whole job, and its state as a value that a site keeps between rounds."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedward.errors import ModelError
+from fedward.files import whole_file
+from fedward.settings.job import Training
+
+
+@dataclass(frozen=True, eq=False)
+class OptimiserState:
+    """AdamW's memory. It describes the site's own gradients and never leaves the site.
+
+    Attributes:
+        first_moment: Flat float32 in the network's layout.
+        second_moment: Likewise.
+        steps: How many steps went into it.
+    """
+
+    first_moment: NDArray[np.float32]
+    second_moment: NDArray[np.float32]
+    steps: int
+
+    def save(self, path: Path) -> None:
+        """Write the state to ``path`` (.npz, owner-only), whole or not at all.
+
+        Raises:
+            StoreError: the disk cannot take it.
+        """
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, first_moment=self.first_moment, second_moment=self.second_moment, steps=self.steps)
+
+    @classmethod
+    def load(cls, path: Path) -> OptimiserState | None:
+        """Read a saved state; None where there is none or the file is damaged: training then starts a fresh one."""
+        try:
+            with np.load(path, allow_pickle=False) as parts:
+                return cls(parts["first_moment"], parts["second_moment"], int(parts["steps"]))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+
+def learning_rate(step: int, training: Training) -> float:
+    """Give the rate of one step: a linear warm-up, then half a cosine down to zero at the job's last step.
+
+    Args:
+        step: Counted from 0 over all rounds of the job.
+        training: The job's settings.
+
+    Source:
+        Loshchilov & Hutter, SGDR, ICLR 2017, eq. 5 without restarts.
+    """
+    warmup = min(training.warmup_steps, training.total_steps - 1)
+    if step < warmup:
+        return training.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, training.total_steps - warmup)
+    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def make_optimiser(
+    module: torch.nn.Module, training: Training, state: OptimiserState | None
+) -> tuple[torch.optim.AdamW, Callable[[], OptimiserState]]:
+    """Give AdamW over the network's trainable parameters, and a function that reads its state as it then stands.
+
+    Args:
+        module: Already on its device.
+        training: Learning rate and weight decay.
+        state: Where an earlier round left off; None starts anew.
+
+    Raises:
+        ModelError: ``wrong_layout``: the state is another network's.
+    """
+    parameters = [value for value in module.parameters() if value.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
+    if state:
+        _restore(optimiser, parameters, state)
+    return optimiser, lambda: _read(optimiser, parameters)
+
+
+def _restore(optimiser: torch.optim.AdamW, parameters: list[torch.nn.Parameter], state: OptimiserState) -> None:
+    sizes = [value.numel() for value in parameters]
+    for moment in (state.first_moment, state.second_moment):
+        if moment.shape != (sum(sizes),) or moment.dtype != np.float32:
+            raise ModelError("wrong_layout", f"the optimiser's state is {moment.dtype} {moment.shape}, not this network's")
+    first, second = (torch.from_numpy(m.copy()).split(sizes) for m in (state.first_moment, state.second_moment))
+    for value, one, two in zip(parameters, first, second, strict=True):
+        # A copy in the parameter's own memory layout: the optimiser works on both at once.
+        optimiser.state[value] = {
+            "step": torch.tensor(float(state.steps)),
+            "exp_avg": torch.empty_like(value).copy_(one.view(value.shape)),
+            "exp_avg_sq": torch.empty_like(value).copy_(two.view(value.shape)),
+        }
+
+
+def _read(optimiser: torch.optim.AdamW, parameters: list[torch.nn.Parameter]) -> OptimiserState:
+    states = [optimiser.state[value] for value in parameters]
+    return OptimiserState(
+        first_moment=torch.cat([state["exp_avg"].detach().flatten() for state in states]).cpu().numpy(),
+        second_moment=torch.cat([state["exp_avg_sq"].detach().flatten() for state in states]).cpu().numpy(),
+        steps=int(states[0]["step"]),
+    )

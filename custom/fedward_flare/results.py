@@ -1,0 +1,96 @@
+"""What a finished job leaves: the controller's record, the best model, the curves.
+
+The controller writes them below its run folder, NVFLARE's server keeps that folder with the job, and the coordinator
+brings them home. Only the three expected things are taken out of what arrives.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from fedward.errors import FederationError
+from fedward.federation.record import JobRecord
+from fedward.files import write_bytes
+from fedward_flare.workdir import Workdir
+
+#: The folder below the controller's run folder, and what lies in it.
+RESULT = "fedward_result"
+RECORD = "result.json"
+MODEL = "model.safetensors"
+CURVES = "tensorboard"
+
+#: NVFLARE's name for the run folder inside a downloaded result.
+_RUN = "workspace"
+
+
+@dataclass(frozen=True)
+class FinishedJob:
+    """A job's end.
+
+    Args:
+        id: The id of its signed document.
+        record: The truth about the job: the controller's own record.
+        engine_status: What NVFLARE says beside it.
+        folder: Where its files lie: ``result.json`` and, after training, ``model.safetensors``.
+        tensorboard: The folder of its curves, if it has any.
+    """
+
+    id: str
+    record: JobRecord
+    engine_status: str
+    folder: Path
+    tensorboard: Path | None
+
+    @property
+    def model(self) -> Path | None:
+        """The best global model, if the job trained one."""
+        model = self.folder / MODEL
+        return model if model.exists() else None
+
+
+def keep_result(downloaded: Path, workdir: Workdir, *, job_id: str, status: str) -> FinishedJob:
+    """Copy a downloaded result into the coordinator's folder and its curves into ``tensorboard/``.
+
+    Raises:
+        FederationError: the job ended before its controller wrote a record.
+    """
+    result = downloaded / _RUN / RESULT
+    record = _read_record(result / RECORD, job_id=job_id, status=status)
+    folder = workdir.coordinator / "jobs" / job_id
+    for name in (RECORD, MODEL):
+        if (result / name).is_file() and not (result / name).is_symlink():
+            write_bytes(folder / name, (result / name).read_bytes(), mode=0o644)
+    return FinishedJob(
+        id=job_id,
+        record=record,
+        engine_status=status,
+        folder=folder,
+        tensorboard=_keep_curves(result / CURVES, workdir.tensorboard / job_id),
+    )
+
+
+def _read_record(path: Path, *, job_id: str, status: str) -> JobRecord:
+    try:
+        return JobRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise FederationError(
+            "job_failed",
+            f"job {job_id} ended as {status} before its controller started: a site or the server refused it; "
+            "see the logs folder, and try: fedward job check",
+        ) from error
+    except (OSError, ValidationError) as error:
+        raise FederationError("job_failed", f"the record of job {job_id} ({status}) cannot be read") from error
+
+
+def _keep_curves(source: Path, target: Path) -> Path | None:
+    events = [path for path in sorted(source.glob("events.out.tfevents.*")) if not path.is_symlink()]
+    if not events:
+        return None
+    target.mkdir(parents=True, exist_ok=True)
+    for path in events:
+        shutil.copyfile(path, target / path.name)
+    return target
