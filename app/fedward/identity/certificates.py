@@ -1,0 +1,93 @@
+"""Certificates of one federation: one root, and leaves that it signed directly."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from fedward.errors import IdentityError
+
+
+def load_certificate(content: bytes) -> x509.Certificate:
+    """Read a certificate in PEM or DER.
+
+    Raises:
+        IdentityError: ``untrusted_certificate``: it is neither.
+    """
+    try:
+        if content.lstrip().startswith(b"-----"):
+            return x509.load_pem_x509_certificate(content)
+        return x509.load_der_x509_certificate(content)
+    except ValueError as error:
+        raise IdentityError("untrusted_certificate", "expected an X.509 certificate in PEM or DER") from error
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """Read a certificate's file.
+
+    Raises:
+        IdentityError: ``untrusted_certificate``: missing or unreadable.
+    """
+    try:
+        return load_certificate(path.read_bytes())
+    except OSError as error:
+        raise IdentityError("untrusted_certificate", f"cannot read {path}: {error.strerror}") from error
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """Give ``sha256:`` and the hash of the certificate's DER bytes, hexadecimal."""
+    return f"sha256:{certificate.fingerprint(hashes.SHA256()).hex()}"
+
+
+def fingerprint_of_file(path: Path) -> str:
+    """Give the fingerprint of the certificate in a file."""
+    return fingerprint(read_certificate(path))
+
+
+def common_name(certificate: x509.Certificate) -> str:
+    """Give the subject's common name, empty where it has none or several."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if len(names) == 1 else ""
+
+
+def der(certificate: x509.Certificate) -> bytes:
+    """Give the certificate's DER bytes."""
+    return certificate.public_bytes(Encoding.DER)
+
+
+def check_issued(certificate: x509.Certificate, root: x509.Certificate) -> None:
+    """Check that ``root`` signed ``certificate`` directly and may do so.
+
+    Raises:
+        IdentityError: ``untrusted_certificate``.
+    """
+    try:
+        is_authority = root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        certificate.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
+        raise IdentityError(
+            "untrusted_certificate", f"the certificate of {common_name(certificate)!r} is not signed by this root"
+        ) from error
+    if not is_authority:
+        raise IdentityError("untrusted_certificate", f"{common_name(root)!r} is not a certificate authority")
+
+
+def check_valid_at(certificate: x509.Certificate, now: datetime) -> None:
+    """Check the certificate's validity at ``now`` (with a time zone).
+
+    Raises:
+        IdentityError: ``expired_certificate``, also when it is not valid yet.
+    """
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not start <= now <= end:
+        raise IdentityError(
+            "expired_certificate",
+            f"the certificate of {common_name(certificate)!r} is valid from {start:%Y-%m-%d} to {end:%Y-%m-%d}, "
+            f"now is {now:%Y-%m-%d}",
+        )

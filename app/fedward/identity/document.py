@@ -1,0 +1,163 @@
+"""A job as one canonical document with its own random id, signed by the coordinator, verified by each site itself.
+
+NVFLARE signs a job's folder too, but accepts the server's and any hospital's key, binds no file names, and can be
+replayed; a site of ours relies on this document alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fedward.errors import IdentityError, JobRefused
+from fedward.identity import canonical
+from fedward.identity.certificates import (
+    check_issued,
+    check_valid_at,
+    common_name,
+    fingerprint,
+    load_certificate,
+    read_certificate,
+)
+from fedward.identity.signing import load_private_key, sign, verify
+from fedward.randomness import Secret
+from fedward.settings.job import Job
+from fedward.settings.read import Name
+from fedward.settings.site import Identity
+
+_PURPOSE = "job"
+_CLOCK_SKEW = timedelta(minutes=10)
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ReleaseHashes(BaseModel):
+    """SHA-256 of the three files of the release that a publishing job brings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Sha256
+    passport: Sha256
+    signature: Sha256
+
+
+class JobDocument(BaseModel):
+    """What the coordinator signs.
+
+    Attributes:
+        format: This document's version.
+        id: 128 random bits, hexadecimal; a site runs it once.
+        project: The federation.
+        sites: Who is asked, sorted.
+        created: When it was signed.
+        expires: After this a site refuses it.
+        job: What is proposed.
+        release: What a publishing job brings; None for the other kinds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["fedward-job/1"] = "fedward-job/1"
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    sites: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)]
+    created: AwareDatetime
+    expires: AwareDatetime
+    job: Job
+    release: ReleaseHashes | None = None
+
+    @model_validator(mode="after")
+    def _a_release_is_published(self) -> Self:
+        if (self.job.kind == "publish") != (self.release is not None):
+            raise ValueError("a publishing job, and no other, names the hashes of a release")
+        return self
+
+    def content(self) -> bytes:
+        """Give the canonical bytes."""
+        return canonical.encode(self.model_dump(mode="json"))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical bytes, hexadecimal."""
+        return hashlib.sha256(self.content()).hexdigest()
+
+
+@dataclass(frozen=True)
+class SignedJob:
+    """A document's canonical bytes, their signature, and the signer's certificate in PEM; nothing in it is trusted."""
+
+    document: bytes
+    signature: bytes
+    certificate: bytes
+
+
+def new_job_document(
+    job: Job, *, project: str, sites: tuple[str, ...], now: datetime, release: ReleaseHashes | None = None
+) -> JobDocument:
+    """Make a document with a fresh random id, valid for the job's ``hours_valid``."""
+    return JobDocument(
+        id=Secret().token(),
+        project=project,
+        sites=tuple(sorted(sites)),
+        created=now,
+        expires=now + timedelta(hours=job.hours_valid),
+        job=job,
+        release=release,
+    )
+
+
+def sign_job(document: JobDocument, *, private_key: bytes, certificate: bytes) -> SignedJob:
+    """Sign a document with the coordinator's key (both PEM).
+
+    Raises:
+        IdentityError: ``unreadable_key``.
+    """
+    content = document.content()
+    signature = sign(load_private_key(private_key), purpose=_PURPOSE, content=content)
+    return SignedJob(document=content, signature=signature, certificate=certificate)
+
+
+def parse_document(content: bytes) -> JobDocument:
+    """Read a document's canonical bytes; the signature is not looked at.
+
+    Raises:
+        IdentityError: ``not_canonical``.
+    """
+    try:
+        document = JobDocument.model_validate(canonical.decode(content))
+    except ValidationError as error:
+        raise IdentityError("not_canonical", f"not a job document: {error.error_count()} faults\n{error}") from error
+    if document.content() != content:
+        raise IdentityError("not_canonical", "the document's bytes are not those of what it says")
+    return document
+
+
+def verify_job(signed: SignedJob, trust: Identity, *, now: datetime) -> JobDocument:
+    """Give the document of a job that a listed coordinator of this project signed and that has not expired.
+
+    Raises:
+        IdentityError: not canonical, a bad signature, or a signer who is foreign, expired, unlisted or revoked.
+        JobRefused: ``wrong_project`` or ``expired_job``.
+    """
+    certificate = load_certificate(signed.certificate)
+    check_issued(certificate, read_certificate(trust.root_certificate))
+    check_valid_at(certificate, now)
+    found = fingerprint(certificate)
+    who = f"{common_name(certificate)!r} ({found})"
+    if found in trust.revoked:
+        raise IdentityError("revoked_signer", f"the job is signed by {who}, which [identity] revoked lists")
+    if found not in trust.coordinators:
+        raise IdentityError(
+            "unlisted_signer", f"the job is signed by {who}, which [identity] coordinators does not list"
+        )
+    verify(certificate.public_key(), signed.signature, purpose=_PURPOSE, content=signed.document)
+    document = parse_document(signed.document)
+    if document.project != trust.project:
+        raise JobRefused("wrong_project", f"the job is of project {document.project}, this site is of {trust.project}")
+    if not document.created - _CLOCK_SKEW <= now <= document.expires:
+        raise JobRefused("expired_job", f"the job is valid from {document.created} to {document.expires}, now is {now}")
+    return document
