@@ -1,6 +1,6 @@
-"""Signatures that say what they are for.
+r"""Signatures that say what they are for.
 
-Every signed message is ``"fedward/<purpose>/v1\\0"`` and the bytes: a signature made for one purpose, or at NVFLARE's
+Every signed message is ``"fedward/<purpose>/v1\0"`` and the bytes: a signature made for one purpose, or at NVFLARE's
 login, is none for another.
 """
 

@@ -1,0 +1,34 @@
+"""FedAvg: the weighted mean of the sites' updates (McMahan et al. 2017, algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.errors import RoundFailed
+
+
+def weighted_mean(updates: Mapping[str, NDArray[np.float32]], weights: Mapping[str, int]) -> NDArray[np.float32]:
+    """Give the mean of ``updates``, each counted by its site's weight.
+
+    The sum is taken in float64 and in the order of the sites' names, so that the result does not depend on who
+    answered first.
+
+    Args:
+        updates: By site, flat float32 of one size.
+        weights: By site, zero or more.
+
+    Raises:
+        RoundFailed: ``zero_weight``: there is nothing to divide by.
+    """
+    total = sum(weights[site] for site in updates)
+    if total <= 0:
+        raise RoundFailed("zero_weight", f"the weights of {len(updates)} updates sum to {total}")
+    mean: NDArray[np.float64] | None = None
+    for site in sorted(updates):
+        share = updates[site] * np.float64(weights[site] / total)
+        mean = share if mean is None else np.add(mean, share, out=mean)
+    assert mean is not None  # a positive total has at least one update
+    return mean.astype(np.float32)

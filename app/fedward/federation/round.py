@@ -1,0 +1,172 @@
+"""One round as a value: who is expected, who has answered, and what comes of it. No clock, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.errors import RoundFailed, UpdateRefused
+from fedward.federation.averaging import weighted_mean
+from fedward.federation.checks import check_update, check_weight
+
+#: The code of a site that did not answer in time.
+DEADLINE_MISSED = "deadline_missed"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What holds for every round of a job.
+
+    Attributes:
+        size: How many numbers an update has.
+        max_update_norm: Its largest Euclidean norm.
+        weight_cap: The largest weight of a site.
+        minimum: How many sites must contribute.
+    """
+
+    size: int
+    max_update_norm: float
+    weight_cap: int
+    minimum: int
+
+
+@dataclass(frozen=True, eq=False)
+class Contribution:
+    """What a site gives to a round: its update, its public weight, and the metrics that its site file shares."""
+
+    update: NDArray[np.float32]
+    weight: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a site gives nothing: a stable code."""
+
+    code: str
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A closed round.
+
+    Attributes:
+        number: The round's number.
+        update: The weighted mean, flat float32.
+        weights: Of the sites that contributed.
+        failures: The code of each site that did not.
+        metrics: By contributing site.
+    """
+
+    number: int
+    update: NDArray[np.float32]
+    weights: Mapping[str, int]
+    failures: Mapping[str, str]
+    metrics: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Participation:
+    """What is known of the sites from one round to the next.
+
+    Attributes:
+        sites: Everybody who was asked to take part.
+        silent: Those who missed a deadline and have not answered since; nobody waits for them.
+        weights: The weight that each site gave first; it holds for the job.
+    """
+
+    sites: tuple[str, ...]
+    silent: frozenset[str] = frozenset()
+    weights: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def waited_for(self) -> tuple[str, ...]:
+        """The sites that a round waits for; all of them when everybody is silent."""
+        answering = tuple(site for site in self.sites if site not in self.silent)
+        return answering or self.sites
+
+    def heard(self, site: str) -> Participation:
+        """Note that a site has answered, in time or late."""
+        return replace(self, silent=self.silent - {site})
+
+    def after(self, outcome_weights: Mapping[str, int], failures: Mapping[str, str]) -> Participation:
+        """Note what a closed round has shown: the first weight of each site, and who missed the deadline."""
+        missed = {site for site, code in failures.items() if code == DEADLINE_MISSED}
+        return replace(self, silent=self.silent | missed, weights={**outcome_weights, **self.weights})
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """A round that is open.
+
+    A silent site may contribute, and does when it answers before the others are done; it is not waited for.
+    """
+
+    number: int
+    rules: Rules
+    participation: Participation
+    contributions: Mapping[str, Contribution] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    def receive(self, site: str, answer: Contribution | Failure) -> Round:
+        """Give the round with a site's answer in it.
+
+        A bad update becomes the site's failure with its code. A second answer of a site, and the answer of a site
+        that was not asked, change nothing.
+        """
+        if site not in self.participation.sites or site in self.contributions or site in self.failures:
+            return self
+        if isinstance(answer, Failure):
+            return replace(self, failures={**self.failures, site: answer.code})
+        try:
+            check_weight(answer.weight, cap=self.rules.weight_cap, pinned=self.participation.weights.get(site))
+            check_update(answer.update, size=self.rules.size, max_norm=self.rules.max_update_norm)
+        except UpdateRefused as error:
+            return replace(self, failures={**self.failures, site: error.code})
+        return replace(self, contributions={**self.contributions, site: answer})
+
+    @property
+    def answered(self) -> frozenset[str]:
+        """The sites that have answered, well or not."""
+        return frozenset(self.contributions) | frozenset(self.failures)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everybody who is waited for has answered."""
+        return set(self.participation.waited_for) <= self.answered
+
+    def all_failures(self) -> dict[str, str]:
+        """Give the code of every site without a contribution as of now."""
+        silent = {site: DEADLINE_MISSED for site in self.participation.sites if site not in self.answered}
+        return {**silent, **self.failures}
+
+    def close(self) -> Outcome:
+        """Average what has come.
+
+        Raises:
+            RoundFailed: ``too_few_sites``: fewer contributions than the minimum.
+        """
+        if len(self.contributions) < self.rules.minimum:
+            failures = ", ".join(f"{site}: {code}" for site, code in sorted(self.all_failures().items()))
+            raise RoundFailed(
+                "too_few_sites",
+                f"round {self.number}: expected at least {self.rules.minimum} contributions, "
+                f"found {len(self.contributions)} ({failures or 'no failures'})",
+            )
+        weights = {site: given.weight for site, given in self.contributions.items()}
+        return Outcome(
+            number=self.number,
+            update=weighted_mean({site: given.update for site, given in self.contributions.items()}, weights),
+            weights=weights,
+            failures=self.all_failures(),
+            metrics={site: given.metrics for site, given in self.contributions.items()},
+        )
+
+    def next_participation(self) -> Participation:
+        """Give what the following round starts from."""
+        weights = {site: given.weight for site, given in self.contributions.items()}
+        answered = replace(self.participation, silent=self.participation.silent - self.answered)
+        return answered.after(weights, self.all_failures())
