@@ -97,9 +97,7 @@ def _cavity(grid: Grid, half_y: float, half_x: float) -> FloatArray:
     return _ray_depth(level, exponent, np.sqrt(x * x + y * y))
 
 
-def _mediastinum(
-    grid: Grid, half_y: float, half_x: float, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
+def _mediastinum(grid: Grid, half_y: float, half_x: float, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Depths of the organs between the lungs, and of the fatty column (with the spine) that holds them."""
     z, y, x = grid.axes()
     heart_z = -38 + rng.normal(0, 5)
@@ -109,9 +107,7 @@ def _mediastinum(
     ascending = _tube(grid, -0.22 * half_y, -12, 16)
     cava = _tube(grid, -0.1 * half_y, -30, 10)
     oesophagus = _tube(grid, 0.45 * half_y, 2, 7)
-    hila = np.maximum(
-        _ellipsoid(grid, (4, 6, -36), (22, 15, 13)), _ellipsoid(grid, (10, 10, 34), (20, 15, 12))
-    )
+    hila = np.maximum(_ellipsoid(grid, (4, 6, -36), (22, 15, 13)), _ellipsoid(grid, (10, 10, 34), (20, 15, 12)))
     organs = _smooth_maximum(heart, right_heart, 8)
     for organ in (aorta, ascending, cava, oesophagus, hila):
         organs = np.maximum(organs, organ)

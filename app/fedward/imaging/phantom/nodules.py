@@ -9,8 +9,8 @@ import numpy as np
 from fedward.imaging.phantom.anatomy import Anatomy
 from fedward.imaging.phantom.grid import BoolArray, Box, FloatArray, Grid, coverage
 from fedward.imaging.phantom.nodule_shapes import Shape, draw_shape, voxelise
-from fedward.imaging.phantom.plan import LARGEST_MM, SMALLEST_MM, NodulePlan
-from fedward.imaging.phantom.vessels import Points, Vessels, draw_tube
+from fedward.imaging.phantom.plan import NodulePlan
+from fedward.imaging.phantom.vessels import Points, Vessels
 
 #: How many places are tried for each nodule; the best one is taken.
 TRIALS = 500
@@ -111,9 +111,7 @@ def _fit(plan: NodulePlan, centre: Points, anatomy: Anatomy, grid: Grid, rng: np
     return nodule
 
 
-def _nodule(
-    plan: NodulePlan, shape: Shape, centre: Points, radius: float, anatomy: Anatomy, grid: Grid
-) -> Nodule:
+def _nodule(plan: NodulePlan, shape: Shape, centre: Points, radius: float, anatomy: Anatomy, grid: Grid) -> Nodule:
     box, share = voxelise(shape, grid, centre, radius)
     share *= coverage(anatomy.lung[box], grid.spacing_mm[1])
     core = np.zeros_like(share)
@@ -156,9 +154,7 @@ def _find_place(
     return candidates[np.argmin(fault)]
 
 
-def _candidates(
-    plan: NodulePlan, anatomy: Anatomy, vessels: Vessels, grid: Grid, rng: np.random.Generator
-) -> Points:
+def _candidates(plan: NodulePlan, anatomy: Anatomy, vessels: Vessels, grid: Grid, rng: np.random.Generator) -> Points:
     radius = plan.diameter_mm / 2
     if plan.place == "juxta_vascular":
         wide = np.flatnonzero((vessels.start_radius > 1.5) & (vessels.start_radius < 0.62 * radius))

@@ -38,7 +38,10 @@ def _noise(grid: Grid, protocol: Protocol, rng: np.random.Generator) -> FloatArr
     Power spectrum ``f * exp(-(f/f0)^2)`` (Riederer, Pelc & Chesler 1978); strongest in the middle of the patient.
     """
     white = rng.standard_normal(grid.shape, dtype=np.float32)
-    rows, columns = np.fft.fftfreq(grid.shape[1], grid.spacing_mm[1]), np.fft.rfftfreq(grid.shape[2], grid.spacing_mm[2])
+    rows, columns = (
+        np.fft.fftfreq(grid.shape[1], grid.spacing_mm[1]),
+        np.fft.rfftfreq(grid.shape[2], grid.spacing_mm[2]),
+    )
     frequency = np.hypot(rows[:, None], columns[None, :])
     roll_off = 0.14 + 0.26 * protocol.sharpness
     gain = np.sqrt(frequency + 0.01) * np.exp(-0.5 * (frequency / roll_off) ** 2)

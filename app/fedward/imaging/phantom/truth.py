@@ -8,7 +8,6 @@ from pathlib import Path
 import highdicom
 import numpy as np
 from highdicom.seg import Segmentation, SegmentDescription
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
@@ -73,6 +72,8 @@ def _make_repeatable(segmentation: Segmentation, image: Dataset, names: StudyNam
     segmentation.ContentDate, segmentation.ContentTime = image.ContentDate, image.ContentTime
     segmentation.SeriesDate, segmentation.SeriesTime = image.SeriesDate, image.SeriesTime
     segmentation.InstanceCreationDate, segmentation.InstanceCreationTime = image.ContentDate, image.ContentTime
+    for item in segmentation.ContributingEquipmentSequence:
+        item.ContributionDateTime = f"{image.ContentDate}{image.ContentTime}"
     dimension = names.uid("dimension")
     for item in segmentation.DimensionOrganizationSequence:
         item.DimensionOrganizationUID = dimension

@@ -93,9 +93,7 @@ def grow_vessels(anatomy: Anatomy, grid: Grid, rng: np.random.Generator) -> Vess
 def add_vessels(image: FloatArray, vessels: Vessels, grid: Grid, hu: float) -> None:
     """Draw the vessels into ``image`` (HU), in place."""
     share = np.zeros(grid.shape, np.float32)
-    for start, end, *radii in zip(
-        vessels.start, vessels.end, vessels.start_radius, vessels.end_radius, strict=True
-    ):
+    for start, end, *radii in zip(vessels.start, vessels.end, vessels.start_radius, vessels.end_radius, strict=True):
         draw_tube(share, grid, (start, end), (radii[0], radii[1]))
     blend(image, share, hu)
 
