@@ -223,6 +223,7 @@ class FederationError(FedwardError):
             "not_running",
             "not_reachable",
             "unknown_site",
+            "too_few_sites",
             "not_allowed",
             "unknown_job",
             "job_failed",

@@ -6,6 +6,7 @@ executor at the sites; both read the plan from it, and each site verifies it its
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fedward.errors import FederationError
-from fedward.identity.document import SignedJob, sign_job
+from fedward.errors import FederationError, ReleaseRefused
+from fedward.files import whole_folder
+from fedward.hospital import ReleaseParts
+from fedward.identity.document import JobDocument, ReleaseHashes, SignedJob, new_job_document, sign_job
 from fedward.settings.job import Job
 from fedward.settings.read import read_settings
 from fedward_flare import exchange
@@ -44,12 +47,12 @@ _COMPONENTS = {
         tasks=(exchange.TRAIN_TASK, exchange.EVALUATE_TASK),
     ),
     "publish": _Components(
-        controller="fedward_flare.controllers.PublishController",
+        controller="fedward_flare.once_controllers.PublishController",
         executor="fedward_flare.executors.PublishExecutor",
         tasks=(exchange.PUBLISH_TASK,),
     ),
     "infer": _Components(
-        controller="fedward_flare.controllers.InferenceController",
+        controller="fedward_flare.once_controllers.InferenceController",
         executor="fedward_flare.executors.InferenceExecutor",
         tasks=(exchange.INFER_TASK,),
     ),
@@ -64,3 +67,134 @@ def read_job(path: Path) -> Job:
     """
     job: Job = read_settings(path, Job)
     return job
+
+
+@dataclass(frozen=True)
+class PreparedJob:
+    """A job that is ready to be submitted.
+
+    Args:
+        document: What the sites will read.
+        signed: The same, signed by the coordinator.
+        release: The folder of the release that a publishing job brings.
+    """
+
+    document: JobDocument
+    signed: SignedJob
+    release: Path | None = None
+
+    @property
+    def engine_name(self) -> str:
+        """NVFLARE's name for the job; it carries the id, so that a job is found again from any machine."""
+        return f"{self.document.job.name}.{self.document.id}"
+
+
+def prepare(job: Job, workdir: Workdir, *, release: Path | None = None) -> PreparedJob:
+    """Sign ``job`` as the coordinator of the federation in ``workdir``.
+
+    Args:
+        job: What is proposed; without site names it asks every hospital of the federation.
+        workdir: Where the coordinator's key lies.
+        release: The folder of the release; a publishing job needs one and no other takes one.
+
+    Raises:
+        FederationError: a site is unknown, or the minimum is larger than the number of sites.
+        ReleaseRefused: the release's folder lacks a part.
+    """
+    state = workdir.state()
+    sites = _sites_of(job, state.hospitals)
+    hashes = _hashes(read_parts(release)) if release is not None else None
+    if (job.kind == "publish") != (hashes is not None):
+        raise ReleaseRefused("missing_part", f"a {job.kind} job {'needs a' if hashes is None else 'takes no'} release")
+    startup = workdir.kit(state.coordinator) / "startup"
+    document = new_job_document(job, project=state.project, sites=sites, now=datetime.now(UTC), release=hashes)
+    signed = sign_job(
+        document,
+        private_key=(startup / "client.key").read_bytes(),
+        certificate=(startup / "client.crt").read_bytes(),
+    )
+    return PreparedJob(document=document, signed=signed, release=release)
+
+
+def export(prepared: PreparedJob, folder: Path) -> Path:
+    """Write the NVFLARE job to ``folder``, whole or not at all.
+
+    ``submit_job`` adds signature files to the folder that it is given: hand it a copy.
+    """
+    components = _COMPONENTS[prepared.document.job.kind]
+    text = encode_signed_job(prepared.signed)
+    with whole_folder(folder, mode=0o755) as target:
+        _write_json(target / "meta.json", _meta(prepared))
+        server, site = (target / app / "config" for app in (SERVER_APP, SITE_APP))
+        _write_json(server / "config_fed_server.json", _server_config(components, text))
+        _write_json(site / "config_fed_client.json", _site_config(components, text))
+        if prepared.release is not None:
+            (target / SERVER_APP / RELEASE).mkdir()
+            for name in RELEASE_PARTS:
+                shutil.copyfile(prepared.release / name, target / SERVER_APP / RELEASE / name)
+    return folder
+
+
+def read_parts(folder: Path) -> ReleaseParts:
+    """Read a release's three files.
+
+    Raises:
+        ReleaseRefused: one is missing.
+    """
+    missing = [name for name in RELEASE_PARTS if not (folder / name).is_file()]
+    if missing:
+        raise ReleaseRefused("missing_part", f"{folder} lacks {', '.join(missing)}")
+    model, passport, signature = ((folder / name).read_bytes() for name in RELEASE_PARTS)
+    return ReleaseParts(model=model, passport=passport, signature=signature)
+
+
+def _hashes(parts: ReleaseParts) -> ReleaseHashes:
+    return ReleaseHashes(**{name: hashlib.sha256(getattr(parts, name)).hexdigest() for name in ReleaseHashes.model_fields})
+
+
+def _sites_of(job: Job, hospitals: tuple[str, ...]) -> tuple[str, ...]:
+    sites = job.sites.names or hospitals
+    unknown = sorted(set(sites) - set(hospitals))
+    if unknown:
+        known = ", ".join(hospitals)
+        raise FederationError("unknown_site", f"no hospital is named {', '.join(unknown)}; this federation has {known}")
+    if job.sites.minimum > len(sites):
+        raise FederationError(
+            "too_few_sites", f"sites.minimum is {job.sites.minimum}, but the job asks {len(sites)}: {', '.join(sites)}"
+        )
+    return tuple(sites)
+
+
+def _meta(prepared: PreparedJob) -> dict[str, Any]:
+    document = prepared.document
+    return {
+        "name": prepared.engine_name,
+        "min_clients": document.job.sites.minimum,
+        "deploy_map": {SERVER_APP: ["server"], SITE_APP: list(document.sites)},
+        "resource_spec": {},
+    }
+
+
+def _server_config(components: _Components, signed_job: str) -> dict[str, Any]:
+    workflow = {"id": "fedward", "path": components.controller, "args": {"signed_job": signed_job}}
+    return {
+        "format_version": 2,
+        "server": {"task_request_interval": _ASK_INTERVAL_S},
+        "workflows": [workflow],
+        "components": [],
+    }
+
+
+def _site_config(components: _Components, signed_job: str) -> dict[str, Any]:
+    executor = {"path": components.executor, "args": {"signed_job": signed_job}}
+    return {
+        "format_version": 2,
+        "default_task_fetch_interval": _ASK_INTERVAL_S,
+        "executors": [{"tasks": list(components.tasks), "executor": executor}],
+        "components": [],
+    }
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -21,8 +21,8 @@ from fedward_flare.share import shared
 
 #: The only classes that a job may name, one by one: a prefix would also reach what our modules import.
 SERVER_CLASSES = (
-    "fedward_flare.controllers.InferenceController",
-    "fedward_flare.controllers.PublishController",
+    "fedward_flare.once_controllers.InferenceController",
+    "fedward_flare.once_controllers.PublishController",
     "fedward_flare.training_controller.TrainController",
 )
 SITE_CLASSES = (

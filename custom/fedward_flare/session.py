@@ -30,9 +30,7 @@ from nvflare.fuel.flare_api.flare_api import new_secure_session
 
 from fedward.errors import FederationError
 from fedward.federation.record import JobRecord
-from fedward.identity.document import SignedJob
-from fedward.settings.job import Job
-from fedward_flare.jobs import export, sign
+from fedward_flare.jobs import PreparedJob, export
 from fedward_flare.progress import PROGRESS_TOPIC, parse_progress
 from fedward_flare.quiet import quietly
 from fedward_flare.results import FinishedJob, keep_result
@@ -72,26 +70,15 @@ class Session:
         with _explained():
             return tuple(sorted(client.name for client in self._flare.get_system_info().client_info))
 
-    def submit(self, job: Job, *, release: Path | None = None) -> str:
-        """Sign ``job``, submit it, and give its id.
-
-        Args:
-            job: What is proposed.
-            release: The folder of the release that a publishing job brings.
+    def submit(self, prepared: PreparedJob) -> str:
+        """Submit a signed job and give its id.
 
         Raises:
-            FederationError: a site is unknown, or the server refuses the job.
+            FederationError: the server refuses it.
         """
-        signed = sign(job, self._workdir, release=release)
-        self.submit_signed(signed, name=job.name, release=release)
-        return signed.id
-
-    def submit_signed(self, signed: SignedJob, *, name: str, release: Path | None = None) -> None:
-        """Submit a document that is signed already."""
-        with tempfile.TemporaryDirectory(prefix="fedward-job-") as folder:
-            target = export(signed, Path(folder) / "job", release=release)
-            with _explained():
-                self._flare.submit_job(str(target))
+        with tempfile.TemporaryDirectory(prefix="fedward-job-") as folder, _explained():
+            self._flare.submit_job(str(export(prepared, Path(folder) / "job")))
+        return prepared.document.id
 
     def jobs(self) -> tuple[ListedJob, ...]:
         """Give all jobs that the server knows, the latest first."""

@@ -1,0 +1,144 @@
+"""What runs on the server when a job is there: send the task, wait for the sites, keep the record.
+
+The record is the truth about a job. NVFLARE's own status may call a job abnormal that did all its rounds.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from nvflare.apis.client import Client
+from nvflare.apis.controller_spec import Task
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.impl.controller import Controller
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+from nvflare.apis.workspace import Workspace
+
+from fedward.errors import FedwardError, Stopped
+from fedward.federation.record import JobRecord
+from fedward.files import write_text
+from fedward.identity.document import JobDocument, parse_document
+from fedward_flare.gathering import Gathering
+from fedward_flare.progress import PROGRESS_TOPIC, pack_progress
+from fedward_flare.results import RECORD, RESULT
+from fedward_flare.signed import decode_signed_job
+
+#: How often (s) NVFLARE looks at its tasks; its constructor's argument for this has no effect.
+_TASK_CHECK_PERIOD_S = 0.02
+
+#: NVFLARE ends a task at its own timeout; ours comes first, so that the round is closed in one place.
+_TIMEOUT_MARGIN_S = 10
+
+
+class JobController(Controller):  # type: ignore[misc]
+    """Runs one signed job from its first task to its record.
+
+    Args:
+        signed_job: The job as the coordinator signed it, in the text form of :mod:`fedward_flare.signed`.
+    """
+
+    def __init__(self, signed_job: str) -> None:
+        super().__init__()
+        self._document: JobDocument = parse_document(decode_signed_job(signed_job).document)
+        self._record = JobRecord.begin(self._document)
+        self._result_folder = Path()
+
+    def start_controller(self, fl_ctx: FLContext) -> None:
+        """Answer whoever watches, and look at tasks often enough for short rounds."""
+        self.communicator._task_check_period = _TASK_CHECK_PERIOD_S
+        self._engine.register_app_command(PROGRESS_TOPIC, self._answer_progress)
+        self._result_folder = run_folder(fl_ctx) / RESULT
+
+    def stop_controller(self, fl_ctx: FLContext) -> None:
+        """Nothing is left to do: the record was written when the control flow ended."""
+
+    def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        """Do the job and write its record, whichever way it ends."""
+        try:
+            self._run(abort_signal, fl_ctx)
+        except Stopped as error:
+            self._end("aborted", error.code)
+        except FedwardError as error:
+            self._end("failed", error.code)
+            self.system_panic(error.code, fl_ctx)
+        else:
+            self._end("completed", None)
+
+    def process_result_of_unknown_task(
+        self,
+        client: Client,
+        task_name: str,
+        client_task_id: str,
+        result: Shareable,
+        fl_ctx: FLContext,
+    ) -> None:
+        """A site has answered a task that is over."""
+        self._take_late(client.name, result)
+
+    @abstractmethod
+    def _run(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        """Do the job and keep ``self._record``."""
+
+    def _take_late(self, site: str, answer: Shareable) -> None:
+        """Do with a late answer what the job's kind asks for; by default nothing."""
+
+    def _ask(
+        self,
+        name: str,
+        message: Shareable,
+        *,
+        receive: Callable[[str, Shareable], None],
+        is_complete: Callable[[], bool],
+        context: tuple[Signal, FLContext],
+    ) -> None:
+        """Send one task to every site of the job and wait until ``is_complete`` or the job's deadline.
+
+        Args:
+            name: The task's name.
+            message: What each site gets.
+            receive: Takes a site's name and answer; called by one thread at a time.
+            is_complete: Whether there is nobody left to wait for.
+            context: NVFLARE's abort signal and context.
+
+        Raises:
+            Stopped: the job was aborted.
+        """
+        abort_signal, fl_ctx = context
+        sites, deadline_s = list(self._document.sites), self._document.job.sites.deadline_s
+        gathering = Gathering(receive, is_complete)
+        task = Task(
+            name=name,
+            data=message,
+            timeout=math.ceil(deadline_s) + _TIMEOUT_MARGIN_S,
+            result_received_cb=gathering.on_result,
+        )
+        self.broadcast(task, fl_ctx, targets=sites, min_responses=len(sites))
+        try:
+            gathering.wait(deadline_s=deadline_s, abort_signal=abort_signal)
+        finally:
+            self.cancel_task(task)
+
+    def _end(self, status: Literal["completed", "failed", "aborted"], code: str | None) -> None:
+        self._record = self._record.end(status, code)
+        write_text(self._result_folder / RECORD, self._record.model_dump_json(indent=2) + "\n")
+
+    def _answer_progress(self, topic: str, data: object, fl_ctx: FLContext) -> dict[str, Any]:  # noqa: ARG002
+        return pack_progress(self._record)
+
+
+def run_folder(fl_ctx: FLContext) -> Path:
+    """Give the job's own folder on the server; NVFLARE keeps it with the job and then removes it."""
+    workspace: Workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
+    return Path(workspace.get_run_dir(fl_ctx.get_job_id()))
+
+
+def application_folder(fl_ctx: FLContext) -> Path:
+    """Give the folder of the server's application, where a publishing job's release lies."""
+    workspace: Workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
+    return Path(workspace.get_app_dir(fl_ctx.get_job_id()))
