@@ -1,0 +1,58 @@
+"""The jobs that this site accepted, and the global models that it received in them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select
+
+from fedward.errors import JobRefused
+from fedward.store.database import Database
+from fedward.store.tables import AcceptedJob, WitnessedModel
+
+
+def remember_job(database: Database, *, job_id: str, kind: str, name: str, digest: str, now: datetime) -> None:
+    """Keep a job's id; the same document may come again while it has not ended (a process that was restarted).
+
+    Raises:
+        JobRefused: ``repeated_job``: it has ended here, or the id belongs to another document.
+    """
+    with database.transaction() as session:
+        known = session.get(AcceptedJob, job_id)
+        if known is None:
+            session.add(AcceptedJob(id=job_id, kind=kind, name=name, document_sha256=digest, accepted_at=now))
+        elif known.document_sha256 != digest:
+            raise JobRefused("repeated_job", f"job {job_id} was accepted with another document")
+        elif known.ended_at is not None:
+            raise JobRefused("repeated_job", f"job {job_id} ended here at {known.ended_at}; a job runs once")
+
+
+def end_job(database: Database, *, job_id: str, now: datetime) -> None:
+    """Note that a job has ended here."""
+    with database.transaction() as session:
+        job = session.get(AcceptedJob, job_id)
+        if job is not None and job.ended_at is None:
+            job.ended_at = now
+
+
+def witness(database: Database, *, job_id: str, number: int, weights_sha256: str, now: datetime) -> None:
+    """Keep the hash of the global model that a job's round began with.
+
+    Raises:
+        JobRefused: ``model_changed``: the same round came with another model before.
+    """
+    with database.transaction() as session:
+        known = session.get(WitnessedModel, (job_id, number))
+        if known is None:
+            session.add(WitnessedModel(job_id=job_id, number=number, weights_sha256=weights_sha256, received_at=now))
+        elif known.weights_sha256 != weights_sha256:
+            raise JobRefused("model_changed", f"round {number} of job {job_id} came before with another model")
+
+
+def was_witnessed(database: Database, *, job_id: str, weights_sha256: str) -> bool:
+    """Whether this site itself received a model in a job."""
+    query = select(WitnessedModel).where(
+        WitnessedModel.job_id == job_id, WitnessedModel.weights_sha256 == weights_sha256
+    )
+    with database.transaction() as session:
+        return session.scalars(query).first() is not None
