@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "training": {"torch", "monai"},
     "federation": {"cryptography"},
     "evaluation": {"scipy", "sklearn", "matplotlib", "torch", "monai"},
-    "release": {"safetensors"},
+    "release": {"safetensors", "cryptography"},
     "inference": {"torch", "monai", "scipy"},
     "report": {"pydicom", "highdicom", "jinja2", "matplotlib"},
     "hospital": {
