@@ -128,7 +128,7 @@ class JobController(Controller):  # type: ignore[misc]
         self._record = self._record.end(status, code)
         write_text(self._result_folder / RECORD, self._record.model_dump_json(indent=2) + "\n")
 
-    def _answer_progress(self, topic: str, data: object, fl_ctx: FLContext) -> dict[str, Any]:  # noqa: ARG002
+    def _answer_progress(self, topic: str, data: object, fl_ctx: FLContext) -> dict[str, Any]:
         return pack_progress(self._record)
 
 

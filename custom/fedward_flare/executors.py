@@ -15,15 +15,15 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from fedward.hospital import Hospital, RoundTask
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, SettingsError
-from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument, SignedJob
-from fedward_flare import exchange
+from fedward_flare import exchange, tasks
 from fedward_flare.signed import decode_signed_job
 
 #: Where the site's service finds the hospital's own file.
@@ -89,7 +89,7 @@ class TrainExecutor(_SiteExecutor):
     def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
         model = exchange.unpack_model(shareable)
         task = RoundTask(document=self._document, number=model.number, weights=model.weights, evaluate=model.evaluate)
-        if task_name == exchange.TRAIN_TASK:
+        if task_name == tasks.TRAIN_TASK:
             return exchange.pack_trained(self._hospital.train_round(task, should_stop=_should_stop(abort_signal)))
         return exchange.pack_evaluated(self._hospital.evaluate(task, should_stop=_should_stop(abort_signal)))
 
@@ -97,7 +97,7 @@ class TrainExecutor(_SiteExecutor):
 class PublishExecutor(_SiteExecutor):
     """Hands a release to the hospital, which verifies it before it is anything more than bytes."""
 
-    def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:  # noqa: ARG002
+    def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
         self._hospital.install(self._document, exchange.unpack_release(shareable))
         return exchange.pack_done()
 
@@ -105,7 +105,7 @@ class PublishExecutor(_SiteExecutor):
 class InferenceExecutor(_SiteExecutor):
     """Has the hospital run its own active model over its own studies; only rounded counts come back."""
 
-    def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:  # noqa: ARG002
+    def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
         return exchange.pack_done(self._hospital.infer(self._document, should_stop=_should_stop(abort_signal)))
 
 

@@ -30,7 +30,7 @@ class Gathering:
         self._is_complete = is_complete
         self._condition = threading.Condition()
 
-    def on_result(self, client_task: ClientTask, fl_ctx: FLContext) -> None:  # noqa: ARG002  NVFLARE's signature
+    def on_result(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
         """Take one answer and let go of it, so that no weights stay in NVFLARE's records."""
         answer, client_task.result = client_task.result, None
         self.take(client_task.client.name, answer)

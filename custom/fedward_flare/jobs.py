@@ -16,11 +16,10 @@ from typing import Any
 
 from fedward.errors import FederationError, ReleaseRefused
 from fedward.files import whole_folder
-from fedward.hospital import ReleaseParts
 from fedward.identity.document import JobDocument, ReleaseHashes, SignedJob, new_job_document, sign_job
 from fedward.settings.job import Job
 from fedward.settings.read import read_settings
-from fedward_flare import exchange
+from fedward_flare import tasks
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.workdir import Workdir
 
@@ -44,17 +43,17 @@ _COMPONENTS = {
     "train": _Components(
         controller="fedward_flare.training_controller.TrainController",
         executor="fedward_flare.executors.TrainExecutor",
-        tasks=(exchange.TRAIN_TASK, exchange.EVALUATE_TASK),
+        tasks=(tasks.TRAIN_TASK, tasks.EVALUATE_TASK),
     ),
     "publish": _Components(
         controller="fedward_flare.once_controllers.PublishController",
         executor="fedward_flare.executors.PublishExecutor",
-        tasks=(exchange.PUBLISH_TASK,),
+        tasks=(tasks.PUBLISH_TASK,),
     ),
     "infer": _Components(
         controller="fedward_flare.once_controllers.InferenceController",
         executor="fedward_flare.executors.InferenceExecutor",
-        tasks=(exchange.INFER_TASK,),
+        tasks=(tasks.INFER_TASK,),
     ),
 }
 
@@ -103,7 +102,7 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None) -> Prepa
     """
     state = workdir.state()
     sites = _sites_of(job, state.hospitals)
-    hashes = _hashes(read_parts(release)) if release is not None else None
+    hashes = _hashes(release) if release is not None else None
     if (job.kind == "publish") != (hashes is not None):
         raise ReleaseRefused("missing_part", f"a {job.kind} job {'needs a' if hashes is None else 'takes no'} release")
     startup = workdir.kit(state.coordinator) / "startup"
@@ -135,21 +134,22 @@ def export(prepared: PreparedJob, folder: Path) -> Path:
     return folder
 
 
-def read_parts(folder: Path) -> ReleaseParts:
-    """Read a release's three files.
+def part_paths(release: Path) -> tuple[Path, Path, Path]:
+    """Give the paths of a release's model, passport and signature.
 
     Raises:
         ReleaseRefused: one is missing.
     """
-    missing = [name for name in RELEASE_PARTS if not (folder / name).is_file()]
+    missing = [name for name in RELEASE_PARTS if not (release / name).is_file()]
     if missing:
-        raise ReleaseRefused("missing_part", f"{folder} lacks {', '.join(missing)}")
-    model, passport, signature = ((folder / name).read_bytes() for name in RELEASE_PARTS)
-    return ReleaseParts(model=model, passport=passport, signature=signature)
+        raise ReleaseRefused("missing_part", f"{release} lacks {', '.join(missing)}")
+    model, passport, signature = (release / name for name in RELEASE_PARTS)
+    return model, passport, signature
 
 
-def _hashes(parts: ReleaseParts) -> ReleaseHashes:
-    return ReleaseHashes(**{name: hashlib.sha256(getattr(parts, name)).hexdigest() for name in ReleaseHashes.model_fields})
+def _hashes(release: Path) -> ReleaseHashes:
+    model, passport, signature = (hashlib.sha256(path.read_bytes()).hexdigest() for path in part_paths(release))
+    return ReleaseHashes(model=model, passport=passport, signature=signature)
 
 
 def _sites_of(job: Job, hospitals: tuple[str, ...]) -> tuple[str, ...]:

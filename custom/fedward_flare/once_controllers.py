@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from fedward.hospital import ReleaseParts
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, RoundFailed
 from fedward.federation.record import SiteOutcome
-from fedward_flare import exchange
+from fedward_flare import exchange, tasks
 from fedward_flare.controllers import JobController, application_folder
-from fedward_flare.jobs import RELEASE, read_parts
+from fedward_flare.jobs import RELEASE, part_paths
 
 
 class _OnceController(JobController):
@@ -41,15 +42,16 @@ class PublishController(_OnceController):
     """Sends the release's three files, which lie in the server's application alone, to every site."""
 
     def _run(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
-        parts = read_parts(application_folder(fl_ctx) / RELEASE)
-        self._send_once(exchange.PUBLISH_TASK, exchange.pack_release(parts), context=(abort_signal, fl_ctx))
+        model, passport, signature = (p.read_bytes() for p in part_paths(application_folder(fl_ctx) / RELEASE))
+        parts = ReleaseParts(model=model, passport=passport, signature=signature)
+        self._send_once(tasks.PUBLISH_TASK, exchange.pack_release(parts), context=(abort_signal, fl_ctx))
 
 
 class InferenceController(_OnceController):
     """Asks every site to run its active model over its own studies."""
 
     def _run(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
-        self._send_once(exchange.INFER_TASK, Shareable(), context=(abort_signal, fl_ctx))
+        self._send_once(tasks.INFER_TASK, Shareable(), context=(abort_signal, fl_ctx))
 
 
 def _outcome(answer: Shareable) -> SiteOutcome:

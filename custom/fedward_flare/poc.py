@@ -21,7 +21,7 @@ from fedward.errors import FederationError
 from fedward.randomness import Secret
 from fedward.settings.federation import FederationSettings
 from fedward_flare import processes
-from fedward_flare.hospitals import render_hospitals
+from fedward_flare.folders import render_coordinator, render_hospitals
 from fedward_flare.kits import LOOPBACK, provision
 from fedward_flare.services import start_all
 from fedward_flare.session import Session, connect
@@ -88,6 +88,7 @@ def up(
     progress("writing keys and kits")
     provision(federation, workdir, port=port, builder=dict(options.builder))
     render_hospitals(federation, workdir)
+    render_coordinator(workdir)
     try:
         progress("starting the server and the hospitals")
         started = start_all(federation, workdir, mark=state.mark, extra=options.environment)
@@ -202,7 +203,8 @@ def _wait_until_registered(workdir: Workdir) -> None:
                 return
         time.sleep(0.2)
     raise FederationError(
-        "start_failed", f"not registered after {START_TIMEOUT_S:.0f} s: {', '.join(sorted(missing))}; see {workdir.logs}"
+        "start_failed",
+        f"not registered after {START_TIMEOUT_S:.0f} s: {', '.join(sorted(missing))}; see {workdir.logs}",
     )
 
 
@@ -210,7 +212,9 @@ def _require_alive(workdir: Workdir) -> None:
     for process in workdir.state().processes:
         if not processes.is_alive(process):
             log = workdir.logs / f"{process.name}.log"
-            raise FederationError("start_failed", f"{process.name} ended while starting; the end of {log}:\n{_tail(log)}")
+            raise FederationError(
+                "start_failed", f"{process.name} ended while starting; the end of {log}:\n{_tail(log)}"
+            )
 
 
 def _tail(log: Path, lines: int = 5) -> str:

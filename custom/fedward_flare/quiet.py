@@ -21,7 +21,7 @@ class _OtherThreads:
         """Write ``text`` unless this is the silenced thread."""
         return len(text) if threading.get_ident() == self._silenced else self._stream.write(text)
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 

@@ -76,7 +76,7 @@ class Session:
         Raises:
             FederationError: the server refuses it.
         """
-        with tempfile.TemporaryDirectory(prefix="fedward-job-") as folder, _explained():
+        with tempfile.TemporaryDirectory(prefix="job-", dir=self._workdir.root / "tmp") as folder, _explained():
             self._flare.submit_job(str(export(prepared, Path(folder) / "job")))
         return prepared.document.id
 
@@ -179,9 +179,7 @@ class Session:
 
 
 @contextlib.contextmanager
-def connect(
-    workdir: Workdir, *, as_operator: bool = False, timeout_s: float = CONNECT_TIMEOUT_S
-) -> Iterator[Session]:
+def connect(workdir: Workdir, *, as_operator: bool = False, timeout_s: float = CONNECT_TIMEOUT_S) -> Iterator[Session]:
     """Open a session as the coordinator (or the operator), trying again until ``timeout_s`` is over.
 
     Raises:

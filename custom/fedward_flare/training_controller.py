@@ -6,30 +6,38 @@ model. What a round is, who counts and what the mean is stands in :mod:`fedward.
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import time
 from collections.abc import Mapping
 
 import numpy as np
+from fedward.hospital import Evaluated
+from numpy.typing import NDArray
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
-from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from fedward.errors import FedwardError, ModelError, RoundFailed
 from fedward.evaluation.tensorboard import Curves
 from fedward.federation.averaging import apply_update
-from fedward.federation.best import Best
-from fedward.federation.round import Answer, Contribution, Failure, Outcome, Participation, Round
+from fedward.federation.best import Best, global_metric
+from fedward.federation.record import RoundRecord
+from fedward.federation.round import Contribution, Failure, Participation, Round, Rules
+from fedward.files import write_bytes
 from fedward.models.initial import initial_weights
-from fedward.release.model_file import write_model
+from fedward.models.networks import build
+from fedward.models.weights import layout_of, named
 from fedward.settings.job import TrainingJob
-from fedward_flare import exchange
+from fedward_flare import exchange, tasks
 from fedward_flare.controllers import JobController
 from fedward_flare.results import CURVES, MODEL
 
 Weights = NDArray[np.float32]
 Context = tuple[Signal, FLContext]
+Metrics = Mapping[str, Mapping[str, float]]
+
+_SCORE, _FALSE_POSITIVES = "validation_score", "validation_false_positives"
 
 
 class TrainController(JobController):
@@ -41,88 +49,130 @@ class TrainController(JobController):
             raise ModelError("wrong_input", f"expected a training job, got {self._document.job.kind}")
         self._job = self._document.job
         self._participation = Participation(sites=self._document.sites)
-        self._best = Best()
+        self._best: Best | None = None
+        self._best_weights: Weights | None = None
 
     def _run(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         context = (abort_signal, fl_ctx)
         weights = initial_weights(self._job)
         with Curves(self._result_folder / CURVES) as curves:
             for number in range(1, self._job.training.rounds + 1):
-                outcome = self._round(number, weights, context)
-                self._note_validation(outcome, weights, curves)
-                self._note_round(outcome, curves)
-                weights = apply_update(weights, outcome.mean_update)
-            with contextlib.suppress(RoundFailed):  # all rounds are done: only the last model's score is lost
-                self._note_validation(self._round(self._job.training.rounds + 1, weights, context), weights, curves)
-        self._keep_best(weights)
+                weights = self._round(number, weights, curves=curves, context=context)
+            self._close_with_validation(weights, curves=curves, context=context)
+        self._keep_best()
 
-    def _round(self, number: int, weights: Weights, context: Context) -> Outcome:
-        """Have every site validate and train or, after the last round, validate alone.
+    def _round(self, number: int, weights: Weights, *, curves: Curves, context: Context) -> Weights:
+        """Have the sites validate ``weights`` and train on them; give the next global model.
 
         Raises:
             RoundFailed: fewer sites than the job's minimum contributed.
             Stopped: the job was aborted.
         """
-        closing = number > self._job.training.rounds
-        model = exchange.GlobalModel(number=number, weights=weights, evaluate=number > 1)
-        self._current = Round.expect(
-            number,
-            sites=self._document.sites,
-            waited_for=self._participation.waited_for,
-            minimum=self._job.sites.minimum,
-            started_s=time.monotonic(),
-        )
+        started_s = time.monotonic()
+        current = Round(number=number, rules=self._rules(weights.size), participation=self._participation)
+
+        def receive(site: str, answer: Shareable) -> None:
+            nonlocal current
+            current = current.receive(site, _contribution(answer))
+
         self._ask(
-            exchange.EVALUATE_TASK if closing else exchange.TRAIN_TASK,
-            exchange.pack_model(model),
-            receive=lambda site, answer: self._receive(site, _answer(answer, closing=closing)),
-            is_complete=lambda: self._current.is_complete,
+            tasks.TRAIN_TASK,
+            exchange.pack_model(exchange.GlobalModel(number=number, weights=weights, evaluate=number > 1)),
+            receive=receive,
+            is_complete=lambda: current.is_complete,
             context=context,
         )
-        outcome = self._current.close(now_s=time.monotonic())
-        self._participation = self._participation.after(outcome)
-        return outcome
+        self._participation = current.next_participation()
+        record = RoundRecord(
+            number=number,
+            seconds=time.monotonic() - started_s,
+            weights={site: given.weight for site, given in current.contributions.items()},
+            failures=current.all_failures(),
+        )
+        self._record = self._record.with_round(record)
+        outcome = current.close()
+        curves.add(number, {"round/seconds": record.seconds, "round/sites": len(outcome.weights)})
+        if number > 1:
+            self._note_validation(number - 1, weights, metrics=outcome.metrics, shares=outcome.weights, curves=curves)
+        return apply_update(weights, outcome.update)
 
-    def _receive(self, site: str, answer: Answer) -> None:
-        self._current = self._current.receive(site, answer, now_s=time.monotonic())
+    def _close_with_validation(self, weights: Weights, *, curves: Curves, context: Context) -> None:
+        """Have the sites validate the last model; all rounds are done, so nobody's silence fails the job."""
+        number = self._job.training.rounds
+        answers: dict[str, Evaluated] = {}
+        answered: set[str] = set()
 
-    def _take_late(self, site: str, answer: Shareable) -> None:  # noqa: ARG002  what it holds is of a round that is over
-        self._participation = self._participation.answered(site)
+        def receive(site: str, answer: Shareable) -> None:
+            answered.add(site)
+            evaluated = _evaluated(answer)
+            if evaluated is not None and site in self._document.sites:
+                answers[site] = evaluated
 
-    def _note_validation(self, outcome: Outcome, weights: Weights, curves: Curves) -> None:
-        """Keep the model that the sites have just validated if no earlier one was better."""
-        number = outcome.number - 1
-        score = outcome.score
-        if score is None:
-            return
-        self._best = self._best.consider(number, weights, score)
-        self._record = self._record.with_score(number, score, outcome.metrics, best_round=self._best.number)
-        curves.add(number, {"validation/score": score, **_named(outcome.metrics)})
+        self._ask(
+            tasks.EVALUATE_TASK,
+            exchange.pack_model(exchange.GlobalModel(number=number + 1, weights=weights, evaluate=True)),
+            receive=receive,
+            is_complete=lambda: set(self._participation.waited_for) <= answered,
+            context=context,
+        )
+        metrics = {site: answer.metrics for site, answer in answers.items()}
+        shares = {site: answer.weight for site, answer in answers.items()}
+        self._note_validation(number, weights, metrics=metrics, shares=shares, curves=curves)
 
-    def _note_round(self, outcome: Outcome, curves: Curves) -> None:
-        self._record = self._record.with_round(outcome)
-        curves.add(outcome.number, {"round/seconds": outcome.seconds, "round/sites": len(outcome.contributors)})
+    def _take_late(self, site: str, answer: Shareable) -> None:
+        self._participation = self._participation.heard(site)
 
-    def _keep_best(self, last: Weights) -> None:
-        """Write the best model; without any score that the sites share, the last one."""
-        weights = self._best.weights if self._best.weights is not None else last
-        write_model(self._result_folder / MODEL, weights, self._job)
-        self._record = self._record.with_model(weights)
+    def _note_validation(
+        self, number: int, weights: Weights, *, metrics: Metrics, shares: Mapping[str, int], curves: Curves
+    ) -> None:
+        """Record what the sites say of the model that round ``number`` ended with, and keep it if it is the best."""
+        score = global_metric(metrics, shares, _SCORE)
+        false_positives = global_metric(metrics, shares, _FALSE_POSITIVES)
+        if self._best is None or self._best.is_beaten_by(score):
+            self._best, self._best_weights = Best(round_number=number, score=score), weights
+            self._record = self._record.with_best(self._best, hashlib.sha256(weights.tobytes()).hexdigest())
+        self._record = self._record.with_validation(
+            number, score=score, false_positives=false_positives, metrics=metrics
+        )
+        curves.add(number, _named({"all": _known(score, false_positives), **metrics}))
+
+    def _keep_best(self) -> None:
+        if self._best_weights is None:
+            raise RoundFailed("too_few_sites", "no model was validated")
+        layout = layout_of(build(self._job.network, task=self._job.task))
+        write_bytes(self._result_folder / MODEL, save(named(layout, self._best_weights)), mode=0o644)
+
+    def _rules(self, size: int) -> Rules:
+        return Rules(
+            size=size,
+            max_update_norm=self._job.exchange.max_update_norm,
+            weight_cap=self._job.exchange.weight_cap,
+            minimum=self._job.sites.minimum,
+        )
 
 
-def _answer(message: Shareable, *, closing: bool) -> Answer:
-    failure = exchange.failure_of(message)
+def _contribution(answer: Shareable) -> Contribution | Failure:
+    failure = exchange.failure_of(answer)
     if failure is not None:
         return Failure(failure)
     try:
-        if closing:
-            evaluated = exchange.unpack_evaluated(message)
-            return Contribution(update=None, weight=evaluated.weight, metrics=evaluated.metrics)
-        trained = exchange.unpack_trained(message)
-        return Contribution(update=trained.update, weight=trained.weight, metrics=trained.metrics)
+        trained = exchange.unpack_trained(answer)
     except FedwardError as error:
         return Failure(error.code)
+    return Contribution(update=trained.update, weight=trained.weight, metrics=trained.metrics)
 
 
-def _named(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    return {f"{site}/{name}": value for site, values in metrics.items() for name, value in values.items()}
+def _evaluated(answer: Shareable) -> Evaluated | None:
+    try:
+        return exchange.unpack_evaluated(answer) if exchange.failure_of(answer) is None else None
+    except FedwardError:
+        return None
+
+
+def _known(score: float | None, false_positives: float | None) -> dict[str, float]:
+    values = {_SCORE: score, _FALSE_POSITIVES: false_positives}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _named(metrics: Metrics) -> dict[str, float]:
+    return {f"{name}/{site}": value for site, values in metrics.items() for name, value in values.items()}

@@ -32,3 +32,8 @@ def weighted_mean(updates: Mapping[str, NDArray[np.float32]], weights: Mapping[s
         mean = share if mean is None else np.add(mean, share, out=mean)
     assert mean is not None  # a positive total has at least one update
     return mean.astype(np.float32)
+
+
+def apply_update(weights: NDArray[np.float32], update: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give the next global model: ``weights`` plus the mean ``update``, both flat float32 of one size."""
+    return np.add(weights, update, dtype=np.float32)

@@ -1,12 +1,13 @@
-"""Each hospital's folder in the work folder: its own site file, and in it whom it trusts."""
+"""The folders of hospitals and coordinator in the work folder: what each would keep at home."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import tomlkit
 
-from fedward.files import write_text
+from fedward.files import write_bytes, write_text
 from fedward.identity.certificates import fingerprint_of_file
 from fedward.settings.federation import FederationSettings, HospitalEntry
 from fedward_flare.workdir import Workdir
@@ -21,6 +22,16 @@ def render_hospitals(federation: FederationSettings, workdir: Workdir) -> None:
     for hospital in federation.hospital:
         if not workdir.site_file(hospital.name).exists():
             _render(federation, hospital, workdir)
+
+
+def render_coordinator(workdir: Workdir) -> None:
+    """Give the coordinator's folder the release key with its certificate, and a link to the admin kit."""
+    kit = workdir.kit(workdir.state().coordinator)
+    for name, mode in (("release.key", 0o600), ("release.crt", 0o644)):
+        write_bytes(workdir.coordinator / name, (kit / "startup" / name).read_bytes(), mode=mode)
+    link = workdir.coordinator / "kit"
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(kit, workdir.coordinator))
 
 
 def _render(federation: FederationSettings, hospital: HospitalEntry, workdir: Workdir) -> None:
