@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fedward.dicom.volume import Volume
 from fedward.errors import ReleaseRefused
 from fedward.inference.lesions import Inference, find_lesions
@@ -11,7 +13,14 @@ from fedward.models.sliding_window import predict
 from fedward.randomness import Secret
 
 
-def infer_volume(model: LoadedModel, volume: Volume, *, runtime: Runtime, randomness: Secret) -> Inference:
+def infer_volume(
+    model: LoadedModel,
+    volume: Volume,
+    *,
+    runtime: Runtime,
+    randomness: Secret,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Inference:
     """Run ``model`` over ``volume`` and measure what it finds, on the volume's own grid.
 
     Args:
@@ -19,13 +28,15 @@ def infer_volume(model: LoadedModel, volume: Volume, *, runtime: Runtime, random
         volume: The image, of the modality that the model was trained on.
         runtime: Device and precision.
         randomness: Draws the tracking UIDs.
+        should_stop: Asked between windows.
 
     Raises:
-        ReleaseRefused: the model was trained on another modality.
+        ReleaseRefused: ``wrong_modality``, the model was trained on another one.
+        Stopped: ``aborted``, when ``should_stop`` says so.
     """
     if volume.modality != model.input.modality:
         raise ReleaseRefused(
             "wrong_modality", f"the model reads {model.input.modality} series, this one is {volume.modality}"
         )
-    prediction = predict(model.network, volume, model.input, model.patch_size, runtime=runtime)
+    prediction = predict(model.network, volume, model.input, model.patch_size, runtime=runtime, should_stop=should_stop)
     return find_lesions(prediction.labels, prediction.probability, volume, task=model.task, randomness=randomness)

@@ -8,7 +8,7 @@ from io import BytesIO
 
 import highdicom
 from highdicom.color import CIELabColor
-from highdicom.seg import SegmentDescription, Segmentation
+from highdicom.seg import Segmentation, SegmentDescription
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
+from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom
+from fedward.dicom.values import WrongValue, integer, text
 from fedward.dicom.volume import Volume
 from fedward.errors import SourceError
 from fedward.report.document import Patient, Series, Study
@@ -28,10 +29,12 @@ def read_headers(volume: Volume) -> tuple[Dataset, ...]:
 
 def _read_header(path: Path, sop_instance_uid: str) -> Dataset:
     try:
-        header = dcmread(path, stop_before_pixels=True, force=True)
-    except (OSError, InvalidDicomError, EOFError) as error:
+        with quiet_pydicom():
+            header = dcmread(path, stop_before_pixels=True, force=True)
+            found = text(header, "SOPInstanceUID")
+    except BROKEN_FILE_ERRORS as error:
         raise SourceError("unreadable_source", f"{path.name} can no longer be read") from error
-    if header.get("SOPInstanceUID") != sop_instance_uid:
+    if found != sop_instance_uid:
         raise SourceError("unreadable_source", f"{path.name} is no longer the image that was read")
     return header
 
@@ -76,13 +79,21 @@ def instance_number(headers: Sequence[Dataset], slice_number: int) -> int | None
 
 
 def _text(header: Dataset, keyword: str) -> str:
-    value = header.get(keyword)
-    return "" if value is None else str(value).strip()
+    """Give an attribute as text, empty where it cannot be read: words about an image do not decide anything."""
+    try:
+        with quiet_pydicom():
+            return text(header, keyword)
+    except BROKEN_FILE_ERRORS:
+        return ""
 
 
 def _whole_number(header: Dataset, keyword: str) -> int | None:
-    value = header.get(keyword)
-    return None if value in (None, "") else int(value)
+    """Give an attribute as a whole number, None where it is absent or is none."""
+    try:
+        with quiet_pydicom():
+            return integer(header, keyword, 0) if text(header, keyword) else None
+    except (WrongValue, *BROKEN_FILE_ERRORS):
+        return None
 
 
 def _date(value: str) -> str:
