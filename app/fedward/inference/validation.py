@@ -1,0 +1,53 @@
+"""What weights are worth on a site's own labelled cases, in patient space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedward.evaluation.summary import CaseScore, score_case
+from fedward.imaging.cases import Case
+from fedward.models.networks import build
+from fedward.models.runtime import Runtime
+from fedward.models.sliding_window import predict_image
+from fedward.models.weights import write_weights
+from fedward.settings.job import TrainingJob
+
+
+def score_cases(
+    weights: NDArray[np.float32],
+    cases: Sequence[Case],
+    job: TrainingJob,
+    *,
+    runtime: Runtime,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[CaseScore, ...]:
+    """Predict every case by sliding window and score it on the series' own grid.
+
+    Args:
+        weights: Flat float32 of the job's network.
+        cases: Labelled and prepared.
+        job: Network, task and window size.
+        runtime: How the network runs here.
+        should_stop: Asked between windows.
+
+    Raises:
+        ModelError: the weights are another network's.
+        Stopped: ``aborted``.
+    """
+    module = build(job.network, task=job.task)
+    write_weights(module, weights)
+    module = runtime.place_module(module).eval()
+    return tuple(_score(module, case, job, runtime=runtime, should_stop=should_stop) for case in cases)
+
+
+def _score(
+    module: torch.nn.Module, case: Case, job: TrainingJob, *, runtime: Runtime, should_stop: Callable[[], bool]
+) -> CaseScore:
+    prediction = predict_image(
+        module, case.image(), case.source, job.training.patch_size, runtime=runtime, should_stop=should_stop
+    )
+    return score_case(prediction.labels, case.truth(), affine=case.affine, task=job.task, patient=case.patient_key)

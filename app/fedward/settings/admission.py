@@ -1,0 +1,67 @@
+"""Whether a site takes part in a job: the job's numbers against the site file's bounds. Nothing is read but these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fedward.errors import JobRefused
+from fedward.settings.job import InferenceJob, PublishJob, TrainingJob
+from fedward.settings.site import SiteSettings
+
+
+def admit(job: TrainingJob | PublishJob | InferenceJob, *, sites: tuple[str, ...], site: SiteSettings) -> None:
+    """Refuse a job that goes beyond the site's bounds, for the first reason found.
+
+    Raises:
+        JobRefused: see :func:`refusals`.
+    """
+    for refusal in refusals(job, sites=sites, site=site):
+        raise refusal
+
+
+def refusals(
+    job: TrainingJob | PublishJob | InferenceJob, *, sites: tuple[str, ...], site: SiteSettings
+) -> tuple[JobRefused, ...]:
+    """Give every reason for which ``site`` would refuse a job that asks ``sites``; none when it would take part."""
+    return tuple(_refusals(job, sites=sites, site=site))
+
+
+def _refusals(
+    job: TrainingJob | PublishJob | InferenceJob, *, sites: tuple[str, ...], site: SiteSettings
+) -> Iterator[JobRefused]:
+    if site.name not in sites:
+        yield JobRefused("not_invited", f"the job asks {', '.join(sites)}, not {site.name}")
+    yield from _listed("kind_not_allowed", "kinds", site.bounds.kinds, job.kind)
+    if isinstance(job, TrainingJob):
+        yield from _training_refusals(job, site)
+
+
+def _training_refusals(job: TrainingJob, site: SiteSettings) -> Iterator[JobRefused]:
+    bounds, training = site.bounds, job.training
+    yield from _listed("network_not_allowed", "networks", bounds.networks, job.network.name)
+    yield from _listed("exchange_mode_not_allowed", "exchange_modes", bounds.exchange_modes, job.exchange.mode)
+    if not site.privacy.allow_non_private:
+        yield JobRefused(
+            "non_private_not_allowed",
+            "the job trains without differential privacy, and [privacy] allow_non_private is false",
+        )
+    if job.sites.minimum < bounds.min_sites:
+        yield JobRefused(
+            "too_few_sites",
+            f"[bounds] min_sites is {bounds.min_sites}, the job averages over as few as {job.sites.minimum}",
+        )
+    yield from _at_most("too_many_rounds", "max_rounds", bounds.max_rounds, training.rounds)
+    yield from _at_most("too_many_steps", "max_steps", bounds.max_steps, training.total_steps)
+    yield from _at_most("patch_too_large", "max_patch_voxels", bounds.max_patch_voxels, training.patch_voxels)
+    yield from _at_most("norm_bound_too_large", "max_update_norm", bounds.max_update_norm, job.exchange.max_update_norm)
+
+
+def _listed(code: str, bound: str, allowed: tuple[str, ...], found: str) -> Iterator[JobRefused]:
+    if found not in allowed:
+        listed = ", ".join(allowed) or "nothing"
+        yield JobRefused(code, f"[bounds] {bound} allows {listed}; the job asks for {found}")
+
+
+def _at_most(code: str, bound: str, largest: float, found: float) -> Iterator[JobRefused]:
+    if found > largest:
+        yield JobRefused(code, f"[bounds] {bound} is {largest:g}; the job asks for {found:g}")
