@@ -7,10 +7,10 @@ and nowhere else.
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +24,7 @@ from fedward.errors import FedwardError, SettingsError
 if TYPE_CHECKING:
     from fedward.dicom.volume import Verdict
     from fedward.hospital import Hospital
+    from fedward.release.package import Release
 
 #: What the program says about itself goes to standard error; what a script may read goes to standard output.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -148,7 +149,147 @@ def data_convert(
     raise typer.Exit(0 if written else 1)
 
 
-def environment_site() -> Path | None:
-    """Give the site file that the environment names, if any."""
-    named = os.environ.get("FEDWARD_SITE_FILE")
-    return Path(named) if named else None
+ReleaseReference = Annotated[
+    str, typer.Argument(metavar="RELEASE", help="A release's folder, or NAME-NUMBER of one that is installed here.")
+]
+
+
+@model.command("list")
+def model_list(site_file: SiteOption = None, as_json: JsonFlag = False) -> None:
+    """List the releases of this hospital: the running one, the candidates, and those that ran before."""
+    with explained():
+        from fedward.store.releases import stored_releases
+
+        releases = stored_releases(open_hospital(site_file).database)
+        if as_json:
+            print_json([vars(release) for release in releases])
+            return
+        table = Table("release", "state", "installed", "model")
+        for release in releases:
+            state = "active" if release.is_active else "retired" if release.was_active else "candidate"
+            installed = f"{release.installed_at:%Y-%m-%d %H:%M}"
+            table.add_row(f"{release.name}-{release.number}", state, installed, release.model_sha256[:16])
+        output.print(table)
+
+
+@model.command("show")
+def model_show(reference: ReleaseReference, site_file: SiteOption = None, as_json: JsonFlag = False) -> None:
+    """Show a release's passport: what the model is, where it comes from, who signed it."""
+    with explained():
+        release = _release(reference, site_file)
+        passport = release.passport.model_dump(mode="json")
+        signer = vars(release.signer)
+        if as_json:
+            print_json({"passport": passport, "signer": signer})
+            return
+        table = Table("", "", show_header=False)
+        for name, value in {**passport, **{f"signer {key}": text for key, text in signer.items()}}.items():
+            table.add_row(name, json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value))
+        output.print(table)
+
+
+@model.command("verify")
+def model_verify(reference: ReleaseReference, site_file: SiteOption = None) -> None:
+    """Check a release: that no byte was altered and, with a site file, that the project's release key signed it."""
+    with explained():
+        release = _release(reference, site_file)
+        passport = release.passport
+        output.print(f"release {passport.name}-{passport.number} of {passport.project}: its three files agree")
+        _print_signer(release)
+
+
+@model.command("install")
+def model_install(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The release's folder.")],
+    site_file: SiteOption = None,
+) -> None:
+    """Verify a release and keep it as a candidate; a hospital installs only what it received itself in the job."""
+    with explained():
+        from fedward.release.package import read_parts
+
+        release = open_hospital(site_file).install_parts(read_parts(folder))
+        output.print(f"installed {release.passport.name}-{release.passport.number}")
+
+
+@model.command("activate")
+def model_activate(
+    reference: Annotated[str, typer.Argument(metavar="NAME-NUMBER", help="An installed release.")],
+    site_file: SiteOption = None,
+) -> None:
+    """Make an installed release the model that inference runs."""
+    with explained():
+        name, number = open_hospital(site_file).activate(reference)
+        output.print(f"active: {name}-{number}")
+
+
+@model.command("rollback")
+def model_rollback(site_file: SiteOption = None) -> None:
+    """Go back to the model that ran before the running one."""
+    with explained():
+        name, number = open_hospital(site_file).roll_back()
+        output.print(f"active: {name}-{number}")
+
+
+def infer(
+    path: ReadableFolder,
+    reference: Annotated[str, typer.Option("--model", metavar="RELEASE", help="A release's folder, or NAME-NUMBER.")],
+    out: Annotated[Path, typer.Option("--out", file_okay=False, help="Where the reports go, a folder a series.")],
+    site_file: SiteOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a model over every series below PATH and write a report for each, also for those that are refused.
+
+    Exit code 1 when no series could be read.
+    """
+    with explained():
+        from fedward.dicom.source import open_source
+        from fedward.report.studies import Run, report_studies
+        from fedward.settings.site import Compute, DicomSource, read_site_settings
+
+        release = _release(reference, site_file)
+        site = read_site_settings(site_file) if site_file else None
+        source = open_source(DicomSource(kind="dicom", path=path))
+        run = Run(release=release, out=out, site=site.name if site else "", now=datetime.now(UTC))
+        with progress_bar("inference") as progress:
+            counts = report_studies(
+                run,
+                source.studies(),
+                source.refused,
+                compute=site.compute if site else Compute(),
+                progress=progress,
+            )
+        _print_signer(release)
+        _print_counts(counts, out, as_json=as_json)
+    raise typer.Exit(0 if counts["findings"] + counts["no_findings"] else 1)
+
+
+def _release(reference: str, site_file: Path | None) -> Release:
+    """Give a release by its folder or by the name of an installed one, as well verified as can be."""
+    from fedward.release.model_store import find_installed, load_installed
+    from fedward.release.package import read_parts, verify_release
+
+    folder = Path(reference)
+    if folder.is_dir():
+        return verify_release(read_parts(folder), open_hospital(site_file).trust() if site_file else None)
+    hospital = open_hospital(site_file)
+    return load_installed(find_installed(hospital.database, reference), state=hospital.site.state)
+
+
+def _print_signer(release: Release) -> None:
+    signer = release.signer
+    if signer.is_verified:
+        console.print(f"signed by {signer.subject}, checked against the federation's root")
+    else:
+        console.print(
+            f"[yellow]signer not checked[/]: it says {signer.subject} ({signer.fingerprint}); "
+            "name the hospital's site file with --site to check it"
+        )
+
+
+def _print_counts(counts: Mapping[str, int], out: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"counts": counts, "out": str(out)})
+        return
+    for outcome, count in counts.items():
+        output.print(f"{count:5d}  {outcome.replace('_', ' ')}")
+    output.print(f"reports: {out}")

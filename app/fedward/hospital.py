@@ -22,14 +22,14 @@ from fedward.errors import JobRefused, StoreError
 from fedward.federation.checks import check_update, public_weight
 from fedward.identity.certificates import read_certificate
 from fedward.identity.document import JobDocument, SignedJob, verify_job
-from fedward.release.model_store import install_release, load_installed
+from fedward.release.model_store import find_installed, install_release, load_installed
 from fedward.release.package import Release, ReleaseParts, Trust
 from fedward.settings.admission import admit
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
 from fedward.store.database import Database
 from fedward.store.jobs import end_job, remember_job, witness
-from fedward.store.releases import activate, active_release
+from fedward.store.releases import activate, active_release, roll_back
 
 if TYPE_CHECKING:
     from fedward.imaging.cases import SiteData
@@ -218,6 +218,25 @@ class Hospital:
             activate(self.database, name=passport.name, number=passport.number, now=self.clock())
         return release
 
+    def activate(self, reference: str) -> tuple[str, int]:
+        """Make the installed release ``NAME-NUMBER`` the running model, after checking that it has not changed.
+
+        Raises:
+            ReleaseRefused: it is not installed here, or has been altered.
+        """
+        stored = find_installed(self.database, reference)
+        load_installed(stored, state=self.site.state)
+        activate(self.database, name=stored.name, number=stored.number, now=self.clock())
+        return stored.name, stored.number
+
+    def roll_back(self) -> tuple[str, int]:
+        """Go back to the model that ran before the running one; give its name and number.
+
+        Raises:
+            ReleaseRefused: nothing ran before.
+        """
+        return roll_back(self.database, now=self.clock())
+
     def infer(self, document: JobDocument, *, should_stop: ShouldStop = lambda: False) -> InferenceCounts:
         """Run the active model over the site's own studies and write the reports; give rounded counts by outcome.
 
@@ -270,9 +289,9 @@ class Hospital:
     def _validate(
         self, task: RoundTask, job: TrainingJob, opened: _OpenJob, should_stop: ShouldStop
     ) -> Mapping[str, float]:
+        from fedward.evaluation.cases import score_cases
         from fedward.evaluation.summary import summarise
         from fedward.evaluation.tensorboard import Curves
-        from fedward.inference.validation import score_cases
 
         cases = score_cases(task.weights, opened.data.validation, job, runtime=opened.runtime, should_stop=should_stop)
         metrics = summarise(cases).as_metrics()

@@ -201,15 +201,18 @@ def _envelope(content: bytes) -> tuple[x509.Certificate, bytes]:
         parts = canonical.decode(content)
         if set(parts) != {"certificate", "signature"}:
             raise ValueError(f"expected certificate and signature, found {sorted(parts)}")
-        certificate, signature = (base64.b64decode(parts[name], validate=True) for name in ("certificate", "signature"))
-        if [base64.b64encode(raw).decode() for raw in (certificate, signature)] != list(
-            parts[name] for name in ("certificate", "signature")
-        ):
-            raise ValueError("the base64 text is not canonical")
+        certificate, signature = (_from_base64(parts[name]) for name in ("certificate", "signature"))
         return load_certificate(certificate), signature
     except (IdentityError, ValueError, TypeError, binascii.Error) as error:
         detail = error.detail if isinstance(error, IdentityError) else str(error)
         raise ReleaseRefused("altered_signature", f"{SIGNATURE}: {detail}") from error
+
+
+def _from_base64(text: str) -> bytes:
+    raw = base64.b64decode(text, validate=True)
+    if base64.b64encode(raw).decode() != text:
+        raise ValueError("the base64 text is not canonical")
+    return raw
 
 
 def _sha256(content: bytes) -> str:

@@ -1,0 +1,65 @@
+"""What a hospital would have without the federation: the same network and steps on its own patients alone.
+
+Needs every hospital's images at once: for phantoms, public sets and benchmarks, never across real hospitals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.evaluation.cases import score_cases
+from fedward.evaluation.summary import CaseScore
+from fedward.imaging.cases import SiteData
+from fedward.models.initial import initial_weights
+from fedward.models.runtime import Runtime, choose_runtime
+from fedward.settings.job import TrainingJob
+from fedward.settings.site import Compute, SiteSettings
+from fedward.training.local import train
+
+Scores = Mapping[str, tuple[CaseScore, ...]]
+
+
+def runtime_of(job: TrainingJob, compute: Compute) -> Runtime:
+    """Choose how the job's network runs on this machine."""
+    return choose_runtime(
+        compute,
+        network=job.network,
+        task=job.task,
+        patch_size=job.training.patch_size,
+        batch_size=job.training.batch_size,
+    )
+
+
+def train_alone(site: SiteSettings, job: TrainingJob) -> NDArray[np.float32]:
+    """Train the job's network on one site's training patients, as many steps as in the federation.
+
+    Returns:
+        The last weights, flat float32.
+
+    Raises:
+        SourceError: the site has nothing to train on.
+    """
+    runtime = runtime_of(job, site.compute)
+    data = SiteData.open(site, job, parts=("train",))
+    weights, state = initial_weights(job), None
+    for number in range(1, job.training.rounds + 1):
+        result = train(weights, data, job, round_number=number, runtime=runtime, optimiser_state=state)
+        weights, state = weights + result.update, result.optimiser_state
+    return weights
+
+
+def score_on_sites(weights: NDArray[np.float32], sites: Sequence[SiteSettings], job: TrainingJob) -> Scores:
+    """Score weights on the held-out test patients of each site; patients carry their site's name."""
+    scores: dict[str, tuple[CaseScore, ...]] = {}
+    for site in sites:
+        runtime = runtime_of(job, site.compute)
+        cases = SiteData.open(site, job, parts=("test",)).test
+        scores[site.name] = tuple(
+            replace(score, patient=f"{site.name}/{score.patient}")
+            for score in score_cases(weights, cases, job, runtime=runtime)
+        )
+    return scores

@@ -1,0 +1,79 @@
+"""From a finished training job to a signed release: what the coordinator does."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+from fedward.errors import ReleaseRefused
+from fedward.federation.record import JobRecord
+from fedward.identity.certificates import fingerprint
+from fedward.identity.document import JobDocument
+from fedward.models.networks import build
+from fedward.models.weights import flattened, layout_of
+from fedward.release.package import ReleaseParts, parameters_of, sign_release
+from fedward.release.passport import Passport
+from fedward.settings.job import TrainingJob
+
+
+def make_release(
+    model: bytes,
+    document: JobDocument,
+    record: JobRecord,
+    *,
+    number: int,
+    now: datetime,
+    key: PrivateKeyTypes,
+    certificate: x509.Certificate,
+) -> ReleaseParts:
+    """Write and sign the passport of a job's best model.
+
+    Args:
+        model: The content of ``model.safetensors`` as the server's controller kept it.
+        document: The job that was run.
+        record: The controller's record of it.
+        number: The release's number; it must rise.
+        now: The time of signing, with time zone.
+        key: The release key.
+        certificate: Its certificate.
+
+    Raises:
+        ReleaseRefused: the job trained nothing, or the model is not the one that its record names.
+        IdentityError: the key is not the certificate's.
+    """
+    job = document.job
+    if not isinstance(job, TrainingJob) or record.best_round is None:
+        raise ReleaseRefused("missing_part", f"job {record.id} has no model to release: {record.kind}, {record.status}")
+    layout = layout_of(build(job.network, task=job.task))
+    weights_sha256 = hashlib.sha256(flattened(layout, parameters_of(model)).tobytes()).hexdigest()
+    if weights_sha256 != record.weights_sha256:
+        raise ReleaseRefused("altered_model", f"the model of job {record.id} is not the one that its record names")
+    passport = Passport(
+        project=document.project,
+        name=job.name,
+        number=number,
+        created=now,
+        task=job.task,
+        input=job.input,
+        network=job.network,
+        patch_size=job.training.patch_size,
+        model_sha256=hashlib.sha256(model).hexdigest(),
+        weights_sha256=weights_sha256,
+        layout_digest=layout.digest,
+        job_id=document.id,
+        job_sha256=document.digest,
+        rounds=record.best_round,
+        participants=tuple(sorted({site for entry in record.rounds for site in entry.weights})),
+        metrics=_metrics(record),
+        signer=fingerprint(certificate),
+    )
+    return sign_release(model, passport, key=key, certificate=certificate)
+
+
+def _metrics(record: JobRecord) -> dict[str, float]:
+    best = next(entry for entry in record.rounds if entry.number == record.best_round)
+    values = {"validation_score": best.score, "validation_false_positives": best.false_positives}
+    return {name: value for name, value in values.items() if value is not None}
