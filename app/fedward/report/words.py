@@ -20,6 +20,7 @@ PAGE = MappingProxyType(
     {
         "language": "en",
         "title": "fedward report",
+        "printed_notice": "Not for clinical use",
         "banner": NOT_FOR_CLINICAL_USE,
         "patient": "Patient",
         "patient_id": "Patient ID",
@@ -32,8 +33,8 @@ PAGE = MappingProxyType(
         "series_number": "Number",
         "modality": "Modality",
         "scanner": "Scanner",
-        "grid": "Slices × rows × columns",
-        "spacing": "Spacing of slices, rows, columns",
+        "grid": "Size",
+        "spacing": "Spacing",
         "source": "Source",
         "findings": "Findings",
         "number": "No.",
@@ -58,6 +59,7 @@ PAGE = MappingProxyType(
         "close_up": "Close-up",
         "orientation_note": "Letters name the patient's sides: R right, L left, A front, P back, H head, F foot.",
         "model": "Model",
+        "model_not_run": "The model that was to read it",
         "release": "Release",
         "model_hash": "SHA-256 of the model",
         "trained": "Trained",
@@ -152,14 +154,33 @@ def no_segmentation(reason: str) -> str:
 
 
 def position(point: PatientPoint) -> str:
-    """Write a patient position with the letters of its sides.
+    """Write a patient position, mm, with the letters of its sides.
 
     Example:
         >>> position((12.34, -3.0, -100.0))
-        'L 12.3, A 3.0, F 100.0 mm'
+        'L 12.3, A 3.0, F 100.0'
     """
     sides = zip(point, ("LR", "PA", "HF"), strict=True)
-    return ", ".join(f"{letters[value < 0]} {abs(value):.1f}" for value, letters in sides) + " mm"
+    return ", ".join(f"{letters[value < 0]} {abs(value):.1f}" for value, letters in sides)
+
+
+def grid(shape: tuple[int, int, int] | None) -> str:
+    """Say how many voxels a series has; empty where that is unknown."""
+    return f"{shape[0]} slices of {shape[1]} × {shape[2]}" if shape else ""
+
+
+def spacing(spacing_mm: tuple[float, float, float] | None) -> str:
+    """Say how far apart voxels are; empty where that is unknown."""
+    if not spacing_mm:
+        return ""
+    slices, rows, columns = spacing_mm
+    return f"{slices:.3g} mm, in the slice {rows:.3g} × {columns:.3g} mm"
+
+
+def sentence(text: str) -> str:
+    """Begin with a capital and end with a stop."""
+    text = text.strip()
+    return text if not text else text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def picture_label(slice_number: int, slices: int, image_number: int | None) -> str:

@@ -41,12 +41,8 @@ def model() -> LoadedModel:
             validation_score=0.74,
         ),
         network=torch.nn.Identity(),
-        input=Input(
-            modality="CT", spacing_mm=(1.5, 1.0, 1.0), intensity=Window(kind="window", low=-1000, high=400)
-        ),
-        task=Segmentation(
-            kind="segmentation", classes=("nodule",), measure="lesion_dice", minimum_lesion_mm=4.0
-        ),
+        input=Input(modality="CT", spacing_mm=(1.5, 1.0, 1.0), intensity=Window(kind="window", low=-1000, high=400)),
+        task=Segmentation(kind="segmentation", classes=("nodule",), measure="lesion_dice", minimum_lesion_mm=4.0),
         patch_size=(48, 48, 48),
     )
 
@@ -61,7 +57,7 @@ def write_series(tmp_path: Path) -> SeriesWriter:
         orientation: tuple[float, ...] = (1, 0, 0, 0, 1, 0),
         spacing_mm: tuple[float, float, float] = (2.5, 0.8, 0.7),
         descending: bool = False,
-        change: Callable[[Dataset], None] = lambda header: None,
+        change: Callable[[Dataset], None] = lambda _: None,
     ) -> Volume:
         column_way, row_way = np.array(orientation[:3], float), np.array(orientation[3:], float)
         slice_way = np.cross(column_way, row_way) * (-1 if descending else 1)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from fedward.inference.findings import Findings
+from fedward.inference.model import LoadedModel
+from fedward.report import words
+
+
+def findings(**changes: object) -> Findings:
+    return Findings.model_validate(
+        {
+            "study_instance_uid": "1.2",
+            "series_instance_uid": "1.2.3",
+            "kind": "lesions",
+            "minimum_lesion_mm": 6.0,
+            "lesions": (),
+            **changes,
+        }
+    )
+
+
+def test_nothing_found_is_said_without_promising_health() -> None:
+    assert words.headline(findings()) == "No lesion was found"
+    assert "no region of at least 6 mm" in words.explanation(findings())
+    assert "does not prove" in words.explanation(findings())
+
+
+def test_a_model_without_privacy_says_so(model: LoadedModel) -> None:
+    assert words.privacy(model.facts).startswith("Not private")
+
+
+def test_a_private_model_states_its_bound(model: LoadedModel) -> None:
+    private = model.facts.model_copy(update={"private": True, "epsilon": 8.0, "delta": 1e-5})
+    assert "epsilon 8 at delta 1e-05" in words.privacy(private)
+
+
+def test_an_unverified_signature_is_shouted(model: LoadedModel) -> None:
+    assert words.signature(model.facts) == "verified at this site"
+    assert "NOT VERIFIED" in words.signature(model.facts.model_copy(update={"signature_verified": False}))
+
+
+@pytest.mark.parametrize(
+    ("point", "text"),
+    [((12.34, -3.0, -100.0), "L 12.3, A 3.0, F 100.0"), ((-0.5, 7.0, 0.0), "R 0.5, P 7.0, H 0.0")],
+)
+def test_a_position_names_the_patients_sides(point: tuple[float, float, float], text: str) -> None:
+    assert words.position(point) == text
+
+
+def test_a_cut_list_warns() -> None:
+    assert words.left_out(findings()) == ""
+    assert words.left_out(findings(left_out=31)).startswith("31 smaller regions are not listed")
+    assert words.pictures_left_out(12, 40) == "The 12 largest of 40 are shown."
+    assert words.pictures_left_out(3, 3) == ""
+
+
+def test_a_sentence_begins_with_a_capital_and_ends_with_a_stop() -> None:
+    assert words.sentence("slice 3 is missing") == "Slice 3 is missing."
+    assert words.sentence("Done.") == "Done."
+    assert words.sentence("") == ""
