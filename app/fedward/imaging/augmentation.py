@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fedward.settings.job import Augmentation
+
+Number = TypeVar("Number", np.float32, np.uint8)
 
 
 def augment(
@@ -40,7 +44,7 @@ def _placed(
     mirrored = [axis for axis, chosen in enumerate(generator.integers(0, 2, 3)) if chosen and settings.flip]
     turns = int(generator.integers(0, 4)) if settings.rotate_90 and image.shape[1] == image.shape[2] else 0
 
-    def place(array: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32 | np.uint8]:
-        return np.rot90(np.flip(array, mirrored), turns, axes=(1, 2))
+    def place(array: NDArray[Number]) -> NDArray[Number]:
+        return np.rot90(np.flip(array, tuple(mirrored)), turns, axes=(1, 2))
 
-    return place(image), place(label)  # type: ignore[return-value]
+    return place(image), place(label)

@@ -13,8 +13,8 @@ from itertools import permutations
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import SpatialResample
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.spatial.array import SpatialResample
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -109,8 +109,8 @@ def to_model_grid(volume: Volume, settings: Input) -> ModelImage:
 def label_to_model_grid(label: Label, volume: Volume, settings: Input) -> NDArray[np.uint8]:
     """Bring a label onto the model grid of its volume.
 
-    Each class's mask is resampled like the image and the largest share of a voxel wins: nearest-neighbour sampling
-    would shift the border of a small lesion by up to half a voxel.
+    Each class's mask is interpolated and the largest share wins where it reaches a half: nearest-neighbour sampling
+    would shift a border by up to half a voxel, and smoothing first would shrink small lesions.
     """
     source = source_grid(_shape(volume.array), volume.affine)
     target = model_grid(source, settings.spacing_mm)
@@ -119,7 +119,7 @@ def label_to_model_grid(label: Label, volume: Volume, settings: Input) -> NDArra
     for index in range(1, len(label.classes) + 1):
         mask = (label.array == index).astype(np.float32)
         if mask.any():
-            share = _resample(torch.from_numpy(_smoothed(mask, source, target))[None], source, target)[0].numpy()
+            share = _resample(torch.from_numpy(mask)[None], source, target)[0].numpy()
             won = share >= best
             winner[won], best[won] = index, share[won]
     return winner
@@ -197,10 +197,10 @@ def _smoothed(array: NDArray[np.float32], source: Grid, target: Grid) -> NDArray
 def _resample(image: torch.Tensor, source: Grid, target: Grid) -> torch.Tensor:
     """Interpolate ``image``, shape ``(channel, *source.shape)``, on ``target``; beyond its edge the edge goes on."""
     # align_corners=True: border padding then starts at the outer voxels' centres, on both sides alike.
-    resample = SpatialResample(mode="bilinear", padding_mode="border", align_corners=True, dtype=torch.float32)
+    resample = SpatialResample(mode="bilinear", padding_mode="border", align_corners=True, dtype=np.float32)
     placed = MetaTensor(image, affine=torch.from_numpy(source.affine))
     moved = resample(placed, dst_affine=torch.from_numpy(target.affine), spatial_size=target.shape)
-    return torch.as_tensor(moved.as_tensor(), dtype=torch.float32)
+    return moved.as_tensor() if isinstance(moved, MetaTensor) else moved
 
 
 def _box_of_interest(

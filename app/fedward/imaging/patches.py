@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from fedward.imaging.augmentation import augment
 from fedward.imaging.foreground import Foreground
 from fedward.randomness import Seeded
 from fedward.settings.job import Training
+
+Number = TypeVar("Number", np.float16, np.uint8)
 
 #: A chosen foreground voxel lies in this middle share of its patch along each axis.
 _MIDDLE = 0.5
@@ -83,9 +86,7 @@ def _draw_patch(
     return augment(image, cut(case.label, start, training.patch_size), training.augmentation, generator)
 
 
-def cut(
-    array: NDArray[np.float16 | np.uint8], start: Sequence[int], size: Sequence[int]
-) -> NDArray[np.float16 | np.uint8]:
+def cut(array: NDArray[Number], start: Sequence[int], size: Sequence[int]) -> NDArray[Number]:
     """Cut a box out of ``array``; what lies outside the array is zero."""
     inside = tuple(slice(max(0, s), max(0, min(s + w, n))) for s, w, n in zip(start, size, array.shape, strict=True))
     patch = np.zeros(size, dtype=array.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import gcd
 
 import torch
-from monai.networks.nets import UNet
+from monai.networks.nets.unet import UNet
 
 from fedward.settings.job import Segmentation, UNet3D
 
@@ -17,7 +17,7 @@ def build(network: UNet3D, *, task: Segmentation) -> torch.nn.Module:
     has one channel for the background and one for each class, as logits. Norms look at one patient at a time.
     """
     outputs = 1 + len(task.classes)
-    return UNet(  # type: ignore[no-any-return]
+    return UNet(
         spatial_dims=3,
         in_channels=1,
         out_channels=outputs,

@@ -68,9 +68,7 @@ def choose_runtime(
     if device.startswith("cuda"):
         dtype = None if compute.precision == "float32" else torch.bfloat16
         return Runtime(device, dtype, channels_last=True)
-    candidates = [
-        Runtime(device, dtype, layout) for dtype, layout in product(_cpu_precisions(compute), (False, True))
-    ]
+    candidates = [Runtime(device, dtype, layout) for dtype, layout in product(_cpu_precisions(compute), (False, True))]
     return min(candidates, key=lambda runtime: step_seconds(runtime, network, task, (batch_size, 1, *patch_size)))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.losses import DiceCELoss
+from monai.losses.dice import DiceCELoss
 from numpy.typing import NDArray
 
 from fedward.errors import Stopped
@@ -73,18 +73,17 @@ def train(
     """
     start = time.perf_counter()
     steps = _steps_of(round_number, job)
-    randomness = Seeded(job.training.seed)
-    module = build(job.network, task=job.task)
-    write_weights(module, weights)
-    module = runtime.place_module(module).train()
-    optimiser, state_now = make_optimiser(module, job.training, optimiser_state)
-    stream = Seeded(randomness.seed_of("site", data.name))
+    stream = Seeded(Seeded(job.training.seed).seed_of("site", data.name))
     loss_sum = torch.zeros((), device=runtime.device)
     with (
         torch.random.fork_rng(devices=[runtime.device] if runtime.is_cuda else []),
-        batches(data.training_cases(), steps, training=job.training, randomness=stream, runtime=runtime) as prepared,
+        batches(data.training_cases, steps, training=job.training, randomness=stream, runtime=runtime) as prepared,
     ):
         torch.manual_seed(stream.seed_of("dropout", round_number))
+        module = build(job.network, task=job.task)
+        write_weights(module, weights)
+        module = runtime.place_module(module).train()
+        optimiser, state_now = make_optimiser(module, job.training, optimiser_state)
         for step, batch in zip(steps, prepared, strict=True):
             if should_stop():
                 raise Stopped("aborted", f"training was asked to end at step {step - steps.start} of the round")

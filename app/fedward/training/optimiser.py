@@ -44,7 +44,7 @@ class OptimiserState:
     def load(cls, path: Path) -> OptimiserState | None:
         """Read a saved state; None where there is none or the file is damaged: training then starts a fresh one."""
         try:
-            with np.load(path, allow_pickle=False) as parts:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
                 return cls(parts["first_moment"], parts["second_moment"], int(parts["steps"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
@@ -91,8 +91,10 @@ def _restore(optimiser: torch.optim.AdamW, parameters: list[torch.nn.Parameter],
     sizes = [value.numel() for value in parameters]
     for moment in (state.first_moment, state.second_moment):
         if moment.shape != (sum(sizes),) or moment.dtype != np.float32:
-            raise ModelError("wrong_layout", f"the optimiser's state is {moment.dtype} {moment.shape}, not this network's")
-    first, second = (torch.from_numpy(m.copy()).split(sizes) for m in (state.first_moment, state.second_moment))
+            raise ModelError(
+                "wrong_layout", f"the optimiser's state is {moment.dtype} {moment.shape}, not this network's"
+            )
+    first, second = (torch.split(torch.from_numpy(m.copy()), sizes) for m in (state.first_moment, state.second_moment))
     for value, one, two in zip(parameters, first, second, strict=True):
         # A copy in the parameter's own memory layout: the optimiser works on both at once.
         optimiser.state[value] = {

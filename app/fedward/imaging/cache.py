@@ -1,0 +1,147 @@
+"""Prepared cases on the site's disk: decoded, resampled and scaled once, mapped into memory ever after."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.dicom.volume import Label, Volume
+from fedward.files import explained_writes, whole_file
+from fedward.imaging.foreground import Foreground, find_foreground
+from fedward.imaging.grid import label_to_model_grid, to_model_grid
+from fedward.imaging.patches import TrainingCase
+from fedward.settings.job import Input
+
+#: Rises whenever a prepared case would come out differently, so that no old one is taken for a new one.
+_FORMAT = 1
+
+#: Jobs differ in spacing and intensity; the cases of this many kinds of input are kept.
+_INPUTS_KEPT = 3
+
+#: What an incomplete or damaged file raises when it is read.
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Where a case lies in the patient.
+
+    Attributes:
+        model_affine: 4x4, model voxel to RAS mm.
+        shape: Of the source, ``(slice, row, column)``.
+        affine: 4x4, source voxel to LPS mm, as in :class:`fedward.dicom.volume.Volume`.
+    """
+
+    model_affine: NDArray[np.float64]
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+
+
+class Cache:
+    """The prepared cases of one kind of input.
+
+    Args:
+        root: The site's folder for prepared cases; made when missing.
+        settings: The job's grid and intensity scale.
+        classes: The job's classes.
+    """
+
+    def __init__(self, root: Path, settings: Input, classes: tuple[str, ...]) -> None:
+        document = json.dumps([_FORMAT, settings.model_dump(mode="json"), classes], sort_keys=True)
+        self._root = root
+        self._folder = root / hashlib.sha256(document.encode()).hexdigest()[:32]
+        self._settings = settings
+
+    def key(self, series_instance_uid: str, files: Iterable[Path]) -> str:
+        """Name a case after its series and the names, sizes and times of its files: a changed file is another case."""
+        facts = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+        return hashlib.sha256(json.dumps([series_instance_uid, facts]).encode()).hexdigest()[:32]
+
+    def holds(self, key: str) -> bool:
+        """Whether the case is there, whole."""
+        try:
+            self.geometry(key)
+            self.training_case(key, mapped=True)
+        except _DAMAGED:
+            return False
+        return True
+
+    def add(self, key: str, volume: Volume, label: Label) -> None:
+        """Prepare a case and keep it; it is there once its last file is.
+
+        Raises:
+            StoreError: the disk cannot take it.
+        """
+        image = to_model_grid(volume, self._settings)
+        label_array = label_to_model_grid(label, volume, self._settings)
+        foreground = find_foreground(label_array)
+        with whole_file(self._path(key, "image.npy")) as temporary:
+            np.save(temporary, image.array.astype(np.float16))
+        with whole_file(self._path(key, "label.npy")) as temporary:
+            np.save(temporary, label_array)
+        with whole_file(self._path(key, "npz")) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                model_affine=image.affine,
+                shape=np.array(volume.array.shape),
+                affine=volume.affine,
+                truth=label.array,
+                foreground_voxels=foreground.voxels,
+                foreground_starts=foreground.starts,
+                foreground_classes=foreground.classes,
+            )
+
+    def training_case(self, key: str, *, mapped: bool) -> TrainingCase:
+        """Give a case for patches; ``mapped`` leaves its arrays on the disk."""
+        mode: Literal["r"] | None = "r" if mapped else None
+        image = np.load(self._path(key, "image.npy"), mmap_mode=mode, allow_pickle=False)
+        label = np.load(self._path(key, "label.npy"), mmap_mode=mode, allow_pickle=False)
+        with self._facts(key) as facts:
+            foreground = Foreground(*(facts[f"foreground_{part}"] for part in ("voxels", "starts", "classes")))
+        return TrainingCase(image, label, foreground)
+
+    def geometry(self, key: str) -> Geometry:
+        """Give where a case lies."""
+        with self._facts(key) as facts:
+            slices, rows, columns = (int(size) for size in facts["shape"])
+            return Geometry(facts["model_affine"], (slices, rows, columns), facts["affine"])
+
+    def image(self, key: str) -> NDArray[np.float32]:
+        """Give a case's image on the model grid."""
+        stored = np.load(self._path(key, "image.npy"), allow_pickle=False)
+        return np.asarray(stored, dtype=np.float32)
+
+    def truth(self, key: str) -> NDArray[np.uint8]:
+        """Give a case's label on its own grid, shape ``(slice, row, column)``."""
+        with self._facts(key) as facts:
+            return np.asarray(facts["truth"], dtype=np.uint8)
+
+    def prune(self, keys: set[str]) -> None:
+        """Remove cases that are not among ``keys``, and all but the last few kinds of input."""
+        with explained_writes(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.touch()
+        for path in self._folder.iterdir():
+            if path.name.split(".")[0] not in keys:
+                path.unlink(missing_ok=True)
+        others = sorted(self._root.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+        for folder in others[_INPUTS_KEPT:]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def _facts(self, key: str) -> Iterator[Mapping[str, NDArray[Any]]]:
+        with self._path(key, "npz").open("rb") as file, np.load(file, allow_pickle=False) as facts:
+            yield facts
+
+    def _path(self, key: str, part: str) -> Path:
+        return self._folder / f"{key}.{part}"

@@ -1,0 +1,243 @@
+"""A site's labelled cases for one job: read, split by patient, prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.dicom.source import open_source
+from fedward.dicom.volume import Label, Verdict, Volume
+from fedward.errors import LabelRefused, SeriesRefused, SourceError, Stopped
+from fedward.imaging.cache import Cache
+from fedward.imaging.grid import Grid, ModelImage, source_grid
+from fedward.imaging.patches import TrainingCase
+from fedward.imaging.split_key import read_split_key
+from fedward.imaging.splits import Part, assign
+from fedward.settings.job import TrainingJob
+from fedward.settings.site import SiteSettings
+
+ALL_PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+class Study(Protocol):
+    """What is asked of a source's study: see :class:`fedward.dicom.source.StudyCase`."""
+
+    @property
+    def patient_key(self) -> str:
+        """The same for all studies of a patient."""
+
+    @property
+    def series_instance_uid(self) -> str:
+        """The series."""
+
+    @property
+    def modality(self) -> str:
+        """CT, MR or PT."""
+
+    @property
+    def has_label(self) -> bool:
+        """Whether a label refers to the series."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the reader decided about it."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that the image and its label are read from."""
+
+    def read(self) -> Volume:
+        """Read the image, or raise SeriesRefused."""
+
+    def read_label(self, classes: tuple[str, ...], volume: Volume) -> Label | None:
+        """Read the label on the volume's grid, or raise LabelRefused; None where it has none of the classes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One labelled series of a site, prepared on its disk.
+
+    Attributes:
+        patient_key: For the site's own use.
+        series_instance_uid: The series.
+        part: What the site uses it for.
+        cache: Where it is prepared.
+        key: Its name there.
+    """
+
+    patient_key: str
+    series_instance_uid: str
+    part: Part
+    cache: Cache
+    key: str
+
+    def image(self) -> ModelImage:
+        """Give the image on the model grid."""
+        return ModelImage(self.cache.image(self.key), self.cache.geometry(self.key).model_affine)
+
+    def truth(self) -> NDArray[np.uint8]:
+        """Give the label on the series' own grid, shape ``(slice, row, column)``."""
+        return self.cache.truth(self.key)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """4x4, voxel of the series' own grid to LPS mm."""
+        return self.cache.geometry(self.key).affine
+
+    @property
+    def source(self) -> Grid:
+        """The series' own grid, to bring predictions back to."""
+        geometry = self.cache.geometry(self.key)
+        return source_grid(geometry.shape, geometry.affine)
+
+
+@dataclass(frozen=True, eq=False)
+class SiteData:
+    """A site's cases for one job.
+
+    Attributes:
+        name: The site's name; it names the site's stream of seeded randomness.
+        cases: All prepared cases, by patient and series.
+        patients: Patients with a labelled series of the job's modality, in whichever part.
+        refused: Series and labels that cost their case, for the local console.
+        memory_cases: So many training cases are held in memory, the others stay on the disk.
+    """
+
+    name: str
+    cases: tuple[Case, ...]
+    patients: int
+    refused: tuple[Verdict, ...] = ()
+    memory_cases: int = 200
+
+    @classmethod
+    def open(
+        cls,
+        site: SiteSettings,
+        job: TrainingJob,
+        *,
+        parts: Collection[Part] = ALL_PARTS,
+        should_stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> SiteData:
+        """Open a site's sources and prepare the cases of the asked ``parts`` below ``site.state/cache``.
+
+        Args:
+            site: The site's own settings: sources, split, memory.
+            job: The job's input and classes.
+            parts: Parts that are not asked for are left empty and cost no time.
+            should_stop: Asked before each case.
+            progress: Called with the cases done and their number.
+
+        Raises:
+            SourceError: a source cannot be read, or ``no_labelled_case``.
+            Stopped: ``aborted``.
+            StoreError: the disk cannot take the prepared cases.
+        """
+        sources = [open_source(source, state=site.state) for source in site.data]
+        studies = [study for source in sources for study in source.studies()]
+        refused = tuple(verdict for source in sources for verdict in source.refused)
+        data = cls.prepare(studies, site, job, parts=parts, should_stop=should_stop, progress=progress)
+        return replace(data, refused=refused + data.refused)
+
+    @classmethod
+    def prepare(
+        cls,
+        studies: Iterable[Study],
+        site: SiteSettings,
+        job: TrainingJob,
+        *,
+        parts: Collection[Part] = ALL_PARTS,
+        should_stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> SiteData:
+        """Do the same for studies that are already listed. A refused series or label costs its own case only."""
+        key = read_split_key(site.state)
+        cache = Cache(site.state / "cache", job.input, job.task.classes)
+        labelled = sorted(
+            (study for study in studies if study.has_label and study.modality == job.input.modality),
+            key=lambda study: (study.patient_key, study.series_instance_uid),
+        )
+        found: list[tuple[Study, Case]] = []
+        for study in labelled:
+            part = assign(study.patient_key, key=key, split=site.split)
+            name = cache.key(study.series_instance_uid, study.files)
+            found.append((study, Case(study.patient_key, study.series_instance_uid, part, cache, name)))
+        cache.prune({case.key for _, case in found})
+        asked = [(study, case) for study, case in found if case.part in parts]
+        refused: list[Verdict] = []
+        for number, (study, case) in enumerate(asked, start=1):
+            if should_stop():
+                raise Stopped("aborted", f"preparing was asked to end after {number - 1} of {len(asked)} cases")
+            refused += _prepare(study, case, job.task.classes)
+            if progress:
+                progress(number, len(asked))
+        lost = {verdict.series_instance_uid for verdict in refused}
+        usable = [case for _, case in found if case.series_instance_uid not in lost]
+        if not usable:
+            raise SourceError("no_labelled_case", _nothing_found(site, job, refused))
+        return cls(
+            name=site.name,
+            cases=tuple(case for case in usable if case.part in parts),
+            patients=len({case.patient_key for case in usable}),
+            refused=tuple(refused),
+            memory_cases=site.compute.memory_cases,
+        )
+
+    @property
+    def train(self) -> tuple[Case, ...]:
+        """The cases that train."""
+        return self._part("train")
+
+    @property
+    def validation(self) -> tuple[Case, ...]:
+        """The cases that choose the best model."""
+        return self._part("validation")
+
+    @property
+    def test(self) -> tuple[Case, ...]:
+        """The cases that no training and no choice ever sees."""
+        return self._part("test")
+
+    @cached_property
+    def training_cases(self) -> tuple[TrainingCase, ...]:
+        """The training part, ready for patches: the first ones in memory, the others mapped from the disk.
+
+        Raises:
+            SourceError: ``no_labelled_case``: all labelled patients fell to validation and test.
+        """
+        if not self.train:
+            raise SourceError("no_labelled_case", f"none of {self.patients} labelled patients is for training")
+        return tuple(
+            case.cache.training_case(case.key, mapped=index >= self.memory_cases)
+            for index, case in enumerate(self.train)
+        )
+
+    def _part(self, part: Part) -> tuple[Case, ...]:
+        return tuple(case for case in self.cases if case.part == part)
+
+
+def _prepare(study: Study, case: Case, classes: tuple[str, ...]) -> list[Verdict]:
+    """Prepare a case unless it is there; give the verdict that costs it, if any."""
+    if case.cache.holds(case.key):
+        return []
+    try:
+        volume = study.read()
+        label = study.read_label(classes, volume)
+        if label is None:
+            raise LabelRefused("unknown_class", f"the label has none of {list(classes)}")
+    except (SeriesRefused, LabelRefused) as error:
+        return [replace(study.verdict, accepted=False, code=error.code, sentence=error.detail)]
+    case.cache.add(case.key, volume, label)
+    return []
+
+
+def _nothing_found(site: SiteSettings, job: TrainingJob, refused: list[Verdict]) -> str:
+    causes = sorted({verdict.code for verdict in refused})
+    reason = f"; {len(refused)} refused: {', '.join(causes)}" if refused else ""
+    return f"{site.name} has no labelled {job.input.modality} series with {list(job.task.classes)}{reason}"

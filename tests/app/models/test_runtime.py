@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fedward.models import runtime as runtime_module
+from fedward.models.runtime import Runtime, choose_runtime
+from fedward.settings.site import Compute
+from small_cases import job_with
+
+JOB = job_with()
+
+
+def choose(**compute: object) -> Runtime:
+    return choose_runtime(
+        Compute.model_validate({"device": "cpu", **compute}),
+        network=JOB.network,
+        task=JOB.task,
+        patch_size=(8, 8, 8),
+        batch_size=1,
+    )
+
+
+def test_the_site_files_precision_holds() -> None:
+    assert choose(precision="float32").autocast_dtype is None
+    assert choose(precision="bfloat16").autocast_dtype is torch.bfloat16
+
+
+def test_a_cpu_takes_the_fastest_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    fastest = Runtime("cpu", torch.bfloat16, channels_last=True)
+    monkeypatch.setattr(runtime_module, "step_seconds", lambda candidate, *_: 0.1 if candidate == fastest else 0.2)
+    assert choose() == fastest
+
+
+def test_a_cuda_device_takes_bfloat16_and_channels_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose(device="auto") == Runtime("cuda", torch.bfloat16, channels_last=True)
+    assert choose(device="cuda:1", precision="float32") == Runtime("cuda:1", None, channels_last=True)
+
+
+def test_the_benchmark_leaves_pytorchs_generator_alone() -> None:
+    before = torch.get_rng_state()
+    choose(precision="float32")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_memory_layout_changes_no_answer(channels_last: bool) -> None:
+    runtime = Runtime(channels_last=channels_last)
+    module = runtime.place_module(torch.nn.Conv3d(1, 4, 3, bias=False).requires_grad_(False))
+    module.weight.fill_(0.5)
+    batch = runtime.place_batch(torch.ones(2, 1, 4, 4, 4))
+    assert module(batch).contiguous().tolist() == torch.full((2, 4, 2, 2, 2), 13.5).tolist()
+    assert module.weight.is_contiguous(memory_format=torch.channels_last_3d) or not channels_last
+
+
+def test_autocast_computes_in_bfloat16() -> None:
+    with Runtime(autocast_dtype=torch.bfloat16).autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.bfloat16
+    with Runtime().autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fedward.errors import ModelError, SourceError, Stopped
+from fedward.imaging.cases import SiteData
+from fedward.models.initial import initial_weights
+from fedward.models.networks import build
+from fedward.models.runtime import Runtime
+from fedward.models.sliding_window import predict_image
+from fedward.models.weights import write_weights
+from fedward.training.local import LocalResult, train
+from small_cases import job_with, site_at, studies_in
+
+JOB = job_with(augmentation={"noise": 0.05})
+RUNTIME = Runtime()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> SiteData:
+    folder = tmp_path_factory.mktemp("site")
+    site = site_at(folder, split={"validation": 0.0, "test": 0.0})
+    return SiteData.prepare(studies_in(folder / "dicom", 5), site, JOB)
+
+
+def one_round(data: SiteData, number: int = 1, **changes: object) -> LocalResult:
+    return train(initial_weights(JOB), data, JOB, round_number=number, runtime=RUNTIME, **changes)
+
+
+def test_the_same_arguments_give_the_same_update_bit_for_bit(data: SiteData) -> None:
+    first, again = one_round(data), one_round(data)
+    np.testing.assert_array_equal(first.update, again.update)
+    np.testing.assert_array_equal(first.optimiser_state.second_moment, again.optimiser_state.second_moment)
+    assert first.loss == again.loss
+
+
+def test_dropout_too_comes_from_the_seed(data: SiteData) -> None:
+    job = JOB.model_copy(update={"network": JOB.network.model_copy(update={"dropout": 0.3})})
+    weights = initial_weights(job)
+    updates = [train(weights, data, job, round_number=1, runtime=RUNTIME).update for _ in range(2)]
+    np.testing.assert_array_equal(*updates)
+
+
+def test_another_round_sees_other_patches(data: SiteData) -> None:
+    assert (one_round(data, 2).update != one_round(data, 3).update).any()
+
+
+def test_the_update_is_after_minus_before(data: SiteData) -> None:
+    result = one_round(data)
+    assert result.update.dtype == np.float32
+    assert result.update.shape == initial_weights(JOB).shape
+    # AdamW's first steps move each weight by about the learning rate: 0.005, 0.01, 0.01 in this round.
+    assert 0.001 < np.abs(result.update).mean() < 0.03
+    assert result.optimiser_state.steps == 3
+
+
+def test_rounds_with_a_kept_state_equal_one_long_round(data: SiteData) -> None:
+    long = job_with(rounds=2, steps_per_round=6, augmentation={"noise": 0.05})
+    short = job_with(rounds=4, steps_per_round=3, augmentation={"noise": 0.05})
+    start = initial_weights(long)
+    expected = train(start, data, long, round_number=1, runtime=RUNTIME)
+    first = train(start, data, short, round_number=1, runtime=RUNTIME)
+    second = train(
+        start + first.update, data, short, round_number=2, runtime=RUNTIME, optimiser_state=first.optimiser_state
+    )
+    # Biases before a norm have no gradient but rounding noise, which AdamW makes as large as any other step.
+    difference = np.linalg.norm(first.update + second.update - expected.update)
+    assert difference < 0.02 * np.linalg.norm(expected.update)
+
+
+def test_it_learns_to_find_the_ball(data: SiteData) -> None:
+    job = job_with(rounds=8, steps_per_round=15, batch_size=2)
+    weights, state = initial_weights(job), None
+    losses = []
+    for number in range(1, 9):
+        result = train(weights, data, job, round_number=number, runtime=RUNTIME, optimiser_state=state)
+        weights, state = weights + result.update, result.optimiser_state
+        losses.append(result.loss)
+    module = build(job.network, task=job.task)
+    write_weights(module, weights)
+    case = data.train[0]
+    truth = case.truth()
+    found = predict_image(module, case.image(), case.source, job.training.patch_size, runtime=RUNTIME).labels
+    assert losses[-1] < 0.5 * losses[0]
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.8
+
+
+def test_bfloat16_gives_nearly_the_same_update(data: SiteData) -> None:
+    exact = one_round(data)
+    fast = train(initial_weights(JOB), data, JOB, round_number=1, runtime=Runtime(autocast_dtype=torch.bfloat16))
+    assert fast.loss == pytest.approx(exact.loss, rel=0.02)
+    cosine = np.dot(fast.update, exact.update) / np.linalg.norm(fast.update) / np.linalg.norm(exact.update)
+    assert cosine > 0.8
+
+
+def test_an_abort_is_heard_between_steps(data: SiteData) -> None:
+    steps: list[int] = []
+    with pytest.raises(Stopped, match="aborted"):
+        one_round(data, should_stop=lambda: len(steps) == 2, progress=lambda done, _: steps.append(done))
+    assert steps == [1, 2]
+
+
+def test_training_leaves_pytorchs_generator_alone(data: SiteData) -> None:
+    before = torch.get_rng_state()
+    one_round(data)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_round_beyond_the_job_is_refused(data: SiteData, number: int) -> None:
+    with pytest.raises(ValueError, match="rounds 1 to 4"):
+        one_round(data, number)
+
+
+def test_another_networks_weights_are_refused(data: SiteData) -> None:
+    with pytest.raises(ModelError, match="wrong_layout"):
+        train(np.zeros(5, np.float32), data, JOB, round_number=1, runtime=RUNTIME)
+
+
+def test_a_site_with_nothing_to_train_on_says_so(tmp_path: Path) -> None:
+    site = site_at(tmp_path, split={"validation": 0.0, "test": 0.999999})
+    empty = SiteData.prepare(studies_in(tmp_path / "dicom", 2), site, JOB)
+    with pytest.raises(SourceError, match="no_labelled_case"):
+        one_round(empty)
