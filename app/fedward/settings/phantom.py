@@ -71,7 +71,7 @@ class Nodules(Settings):
     """What the hospital's nodules are like; each share is kept exactly, rounded over all its nodules.
 
     ``diameter_mm`` is the median of the long axes, which always lie between 6 and 20 mm. Nodules that are neither
-    juxta-vascular nor juxta-pleural are isolated; ``juxta_vascular_share`` holds for the solid ones, half of it for the
+    juxta-vascular nor juxta-pleural are isolated; ``juxta_vascular_share`` holds for the solid ones, 0.7 of it for the
     subsolid ones. ``lower_share`` is the share in the lower half of the scan.
     """
 

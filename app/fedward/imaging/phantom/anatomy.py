@@ -9,7 +9,7 @@ import numpy as np
 from fedward.imaging.phantom.grid import FloatArray, Grid, blend, coverage, refine, smooth_noise
 
 #: Hounsfield units of unenhanced tissue at 120 kVp (soft tissue and fat as in any CT textbook).
-AIR, LUNG, FAT, SKIN, MUSCLE, BLOOD = -1000.0, -865.0, -100.0, 10.0, 52.0, 42.0
+AIR, LUNG, FAT, SKIN, MUSCLE, BLOOD = -1000.0, -860.0, -100.0, 10.0, 52.0, 45.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +24,7 @@ class Anatomy:
         organ: Below the surface of heart, aorta, caval vein, oesophagus, diaphragm and what lies under it.
         hila: Where the vessels of the right and the left lung enter, (z, y, x) mm.
         spine_y: The middle of the vertebral bodies, mm.
-        sternum_y: The middle of the sternum, mm.
-        cavity_half: Half axes of the rib cage's inside, (y, x) mm.
+        sternum_y: The middle of the breastbone, mm.
     """
 
     body: FloatArray
@@ -36,29 +35,34 @@ class Anatomy:
     hila: tuple[tuple[float, float, float], tuple[float, float, float]]
     spine_y: float
     sternum_y: float
-    cavity_half: tuple[float, float]
 
 
 def draw_anatomy(grid: Grid, *, body_scale: float, rng: np.random.Generator) -> Anatomy:
     """Draw a patient's surfaces; ``body_scale`` 1 is a mean adult."""
-    size = body_scale * rng.normal(1, 0.04)
-    half_y, half_x = 84 * size * rng.normal(1, 0.04), 124 * size * rng.normal(1, 0.03)
-    fat = max(8.0, rng.normal(16, 5) * body_scale**3)
+    size = body_scale * rng.normal(1, 0.035)
+    half_y, half_x = 86 * size * rng.normal(1, 0.04), 119 * size * rng.normal(1, 0.03)
+    fat = float(np.clip(rng.normal(13, 4) * body_scale**3, 7, 24))
     coarse = grid.coarse
     cavity = _cavity(coarse, half_y, half_x)
     around = _angle(coarse)
-    wall = 15 + 7 * np.clip(np.sin(around) ** 2, 0, 1) + 5 * np.cos(2 * around - 0.6) ** 2 + 3 * np.cos(around) ** 2
+    wall = 13 + 4 * np.sin(around) ** 2 + 5 * np.cos(2 * around - 0.6) ** 2 + 3 * np.cos(around) ** 2
     muscle = cavity + wall.astype(np.float32)
-    body = muscle + np.float32(fat) * (1 + 0.35 * np.cos(around + np.pi)).astype(np.float32)
-    wobble = _wobble(coarse, rng)
-    centre_y = half_y - 6
-    chest, column = _mediastinum(coarse, half_y, half_x, rng)
-    organ = np.maximum(chest, _diaphragm(coarse, half_x, rng)) + wobble
-    lung = _smooth_minimum(cavity - 1.5 + 0.5 * wobble, -_smooth_maximum(organ, column, 6), 7)
+    body = muscle + np.float32(fat) * (1 - 0.35 * np.cos(around)).astype(np.float32)
+    wobble = smooth_noise(coarse, 34, rng) * np.float32(1.3)
+    organ = np.maximum(_mediastinum(coarse, half_y, half_x, rng), _diaphragm(coarse, half_x, rng)) + wobble
+    between = _smooth_maximum(organ, _column(coarse, half_y), 6)
+    lung = _smooth_minimum(cavity - 1.5 + 0.5 * wobble, -between, 7)
     hilum_z = float(rng.normal(6, 5))
-    hila = ((hilum_z - 4, 6.0, -38 * size), (hilum_z + 5, 10.0, 36 * size))
-    fields = [refine(field.astype(np.float32), grid) for field in (body, cavity, muscle, lung, organ)]
-    return Anatomy(*fields, hila=hila, spine_y=centre_y, sternum_y=-half_y - 8, cavity_half=(half_y, half_x))
+    return Anatomy(
+        body=refine(body, grid),
+        cavity=refine(cavity, grid),
+        muscle=refine(muscle, grid),
+        lung=refine(lung, grid),
+        organ=refine(organ, grid),
+        hila=((hilum_z - 4, 6.0, -38 * size), (hilum_z + 5, 10.0, 36 * size)),
+        spine_y=half_y - 7,
+        sternum_y=-half_y - 7,
+    )
 
 
 def tissue(anatomy: Anatomy, grid: Grid, *, contrast_hu: float, rng: np.random.Generator) -> FloatArray:
@@ -90,32 +94,39 @@ def _parenchyma(texture: FloatArray, grid: Grid, rng: np.random.Generator) -> Fl
 def _cavity(grid: Grid, half_y: float, half_x: float) -> FloatArray:
     """The inside of the rib cage: a superellipse that narrows towards the neck and towards the front."""
     z, y, x = grid.axes()
-    narrowing = 1 - 0.16 * np.clip((z - 5) / 60, 0, 1.2) ** 2
-    front = 1 - 0.16 * np.clip(-y / half_y, 0, 1) ** 2 - 0.05 * np.clip(y / half_y, 0, 1) ** 2
-    exponent = 2.35
+    narrowing = 1 - 0.17 * np.clip((z - 5) / 60, 0, 1.2) ** 2
+    front = 1 - 0.2 * np.clip(-y / half_y, 0, 1) ** 2
+    exponent = 2.4
     level = (np.abs(x) / (half_x * narrowing * front)) ** exponent + (np.abs(y) / half_y) ** exponent
     return _ray_depth(level, exponent, np.sqrt(x * x + y * y))
 
 
-def _mediastinum(grid: Grid, half_y: float, half_x: float, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Depths of the organs between the lungs, and of the fatty column (with the spine) that holds them."""
-    z, y, x = grid.axes()
+def _mediastinum(grid: Grid, half_y: float, half_x: float, rng: np.random.Generator) -> FloatArray:
+    """The organs between the lungs: heart, great vessels, oesophagus and the roots of the lungs."""
     heart_z = -38 + rng.normal(0, 5)
-    heart = _ellipsoid(grid, (heart_z, -0.32 * half_y, 24), (50, 44, 0.46 * half_x * rng.normal(1, 0.06)))
-    right_heart = _ellipsoid(grid, (heart_z - 2, -0.2 * half_y, -14), (46, 38, 34))
-    aorta = _tube(grid, 0.5 * half_y, 20 + 2 * rng.normal(), 12)
-    ascending = _tube(grid, -0.22 * half_y, -12, 16)
-    cava = _tube(grid, -0.1 * half_y, -30, 10)
-    oesophagus = _tube(grid, 0.45 * half_y, 2, 7)
-    hila = np.maximum(_ellipsoid(grid, (4, 6, -36), (22, 15, 13)), _ellipsoid(grid, (10, 10, 34), (20, 15, 12)))
-    organs = _smooth_maximum(heart, right_heart, 8)
-    for organ in (aorta, ascending, cava, oesophagus, hila):
-        organs = np.maximum(organs, organ)
-    spine = _ray_depth(
-        ((y - (half_y + 8)) / 36) ** 2 + (x / 27) ** 2 + 0 * z, 2, np.sqrt((y - half_y - 8) ** 2 + x * x) + 0 * z
-    )
-    middle = 20 + 6 * np.cos(y / half_y * 2.5) - np.abs(x) + 0 * z
-    return organs, _smooth_maximum(spine, middle.astype(np.float32), 8)
+    left = _ellipsoid(grid, (heart_z, -0.34 * half_y, 22), (50, 42, 0.44 * half_x * rng.normal(1, 0.06)))
+    right = _ellipsoid(grid, (heart_z - 2, -0.24 * half_y, -14), (46, 37, 33))
+    organs = _smooth_maximum(left, right, 8)
+    for others in (
+        _tube(grid, 0.5 * half_y, 21 + 2 * rng.normal(), 11.5),
+        _tube(grid, -0.26 * half_y, -10, 15),
+        _tube(grid, -0.14 * half_y, -27, 9),
+        _tube(grid, 0.46 * half_y, 3, 6),
+        _ellipsoid(grid, (4, 6, -35), (20, 14, 12)),
+        _ellipsoid(grid, (10, 10, 33), (18, 14, 11)),
+    ):
+        organs = np.maximum(organs, others)
+    return organs
+
+
+def _column(grid: Grid, half_y: float) -> FloatArray:
+    """The fat between the lungs: narrow in front, wide around the great vessels, and the spine's bulge behind."""
+    z, y, x = grid.axes()
+    offset = y - np.float32(half_y - 2)
+    spine = _ray_depth((offset / 27) ** 2 + (x / 25) ** 2 + 0 * z, 2, np.sqrt(offset**2 + x * x) + 0 * z)
+    place = np.clip((y + half_y) / (2 * half_y), 0, 1)
+    width = 9 + 26 * np.clip(np.sin(np.pi * np.clip(place * 1.12, 0, 1)), 0, 1) ** 1.5
+    return _smooth_maximum(spine, (width - np.abs(x) + 0 * z).astype(np.float32), 8)
 
 
 def _diaphragm(grid: Grid, half_x: float, rng: np.random.Generator) -> FloatArray:
@@ -126,11 +137,6 @@ def _diaphragm(grid: Grid, half_x: float, rng: np.random.Generator) -> FloatArra
     return np.maximum(right, left)
 
 
-def _wobble(grid: Grid, rng: np.random.Generator) -> FloatArray:
-    """A smooth displacement of a millimetre or two, so that no surface is a perfect ellipsoid."""
-    return smooth_noise(grid, 34, rng) * np.float32(1.3)
-
-
 def _angle(grid: Grid) -> FloatArray:
     """The angle around the trunk: 0 at the front, pi at the back, positive on the patient's left."""
     z, y, x = grid.axes()
@@ -139,7 +145,7 @@ def _angle(grid: Grid) -> FloatArray:
 
 def _ellipsoid(grid: Grid, centre: tuple[float, float, float], half: tuple[float, float, float]) -> FloatArray:
     z, y, x = (axis - np.float32(c) for axis, c in zip(grid.axes(), centre, strict=True))
-    level = (z / half[0]) ** 2 + (y / half[1]) ** 2 + (x / half[2]) ** 2
+    level = (z / np.float32(half[0])) ** 2 + (y / np.float32(half[1])) ** 2 + (x / np.float32(half[2])) ** 2
     return _ray_depth(level, 2, np.sqrt(z * z + y * y + x * x))
 
 

@@ -32,7 +32,6 @@ class Nodule:
         box: Where it lies on the grid.
         share: Part of each voxel of the box inside the nodule and the lung.
         core: Part of each voxel inside the solid core of a part-solid nodule.
-        feeders: Vessels that end in the nodule: ends (start, end) and radii (mm) of each.
         spacing_mm: The grid's.
     """
 
@@ -85,13 +84,13 @@ def add_ground_glass(image: FloatArray, nodules: tuple[Nodule, ...], rng: np.ran
         part += nodule.share * (np.clip(haze, -650, -350).astype(np.float32) - part)
 
 
-def add_solid(image: FloatArray, nodules: tuple[Nodule, ...], hu: float, rng: np.random.Generator) -> None:
-    """Draw the solid nodules and the cores of part-solid ones, as dense as the vessels (``hu``), in place."""
+def add_solid(image: FloatArray, nodules: tuple[Nodule, ...], rng: np.random.Generator) -> None:
+    """Draw the solid nodules and the cores of part-solid ones (30 to 60 HU, as the vessels), in place."""
     for nodule in nodules:
         share = {"solid": nodule.share, "part_solid": nodule.core, "ground_glass": None}[nodule.plan.density]
         if share is not None:
             part = image[nodule.box]
-            part += share * (np.float32(hu + rng.normal(0, 6)) - part)
+            part += share * (np.float32(np.clip(rng.normal(36, 7), 30, 60)) - part)
 
 
 def _fit(plan: NodulePlan, centre: Points, anatomy: Anatomy, grid: Grid, rng: np.random.Generator) -> Nodule:
@@ -144,27 +143,27 @@ def _find_place(
         fault += np.maximum(0, radius * 1.3 + other.plan.diameter_mm * 0.65 + GAP_MM - distance) * 20
     if plan.place == "juxta_pleural":
         fault += np.abs(depth - 0.72 * radius) + np.maximum(0, anatomy.cavity[index] - radius - 5)
-    elif plan.place == "juxta_vascular":
-        fault += np.maximum(0, radius * 0.95 + 1 - depth) * 4
-    else:
-        fault += np.maximum(0, radius * 1.2 + 2 - depth) * 4
-        order = np.argsort(fault, kind="stable")[:40]
-        fault[order] += np.maximum(0, radius * 1.1 + 1 - vessels.distance_mm(candidates[order]))
-        return candidates[order[np.argmin(fault[order])]]
-    return candidates[np.argmin(fault)]
+        return np.asarray(candidates[np.argmin(fault)])
+    fault += np.maximum(0, 1.1 * radius + 1 - depth) * 4
+    fault += np.maximum(0, anatomy.organ[index] + radius + 8)
+    best = np.argsort(fault, kind="stable")[:60]
+    # A nodule lies beside its vessel, not astride a whole bundle; an isolated one has free space around it.
+    clear = 0.4 * radius if plan.place == "juxta_vascular" else 1.1 * radius + 1
+    fault[best] += np.maximum(0, clear - vessels.distance_mm(candidates[best]))
+    return np.asarray(candidates[best[np.argmin(fault[best])]])
 
 
 def _candidates(plan: NodulePlan, anatomy: Anatomy, vessels: Vessels, grid: Grid, rng: np.random.Generator) -> Points:
     radius = plan.diameter_mm / 2
     if plan.place == "juxta_vascular":
-        wide = np.flatnonzero((vessels.start_radius > 1.5) & (vessels.start_radius < 0.62 * radius))
+        wide = np.flatnonzero((vessels.end_radius > 0.7 + 0.3 * radius) & (vessels.start_radius < 0.68 * radius))
         piece = rng.choice(wide, TRIALS)
         along = rng.random((TRIALS, 1))
         point = vessels.start[piece] * (1 - along) + vessels.end[piece] * along
         axis = vessels.end[piece] - vessels.start[piece]
         across = np.cross(axis, rng.normal(size=(TRIALS, 3)))
         across /= np.linalg.norm(across, axis=1, keepdims=True).clip(1e-6)
-        return np.asarray(point + across * (0.75 * radius + 0.3 * vessels.start_radius[piece])[:, None])
+        return np.asarray(point + across * (0.6 * radius + 0.6 * vessels.end_radius[piece])[:, None])
     inside = np.flatnonzero(anatomy.lung > 1.5)
     z, y, x = np.unravel_index(rng.choice(inside, TRIALS), grid.shape)
     lines = [axis.ravel() for axis in grid.axes()]

@@ -64,11 +64,11 @@ def draw_patient(plan: PatientPlan, profile: PhantomHospital, randomness: Seeded
     skeleton.add_bones(image, anatomy, grid, rng("bones"))
     skeleton.add_table(image, anatomy, grid, profile.scanner.table)
     blood = surfaces.BLOOD + protocol.contrast_hu
-    trees.add_bronchi(image, vessels, grid, wall_hu=blood - 20, air_hu=surfaces.AIR)
+    trees.add_airways(image, vessels, anatomy, grid, wall_hu=surfaces.MUSCLE - 30)
     density = rng("density")
     lesions.add_ground_glass(image, nodules, density)
     trees.add_vessels(image, vessels, grid, blood)
-    lesions.add_solid(image, nodules, blood, density)
+    lesions.add_solid(image, nodules, density)
     return Patient(
         plan=plan,
         grid=grid,

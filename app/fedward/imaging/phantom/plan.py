@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -89,20 +89,30 @@ def allot(shares: Mapping[K, float], total: int, rng: np.random.Generator) -> li
 
 
 def _plan_nodules(profile: Nodules, total: int, rng: np.random.Generator) -> list[NodulePlan]:
-    densities = allot(
-        {"ground_glass": profile.ground_glass_share, "part_solid": profile.part_solid_share, "solid": 1.0}, total, rng
-    )
-    places = allot(
-        {"juxta_vascular": profile.juxta_vascular_share, "juxta_pleural": profile.juxta_pleural_share, "isolated": 1.0},
-        total,
-        rng,
-    )
-    margins = allot(
-        {"lobulated": profile.lobulated_share, "spiculated": profile.spiculated_share, "smooth": 1.0}, total, rng
-    )
+    shares: dict[Density, float] = {"ground_glass": profile.ground_glass_share, "part_solid": profile.part_solid_share}
+    densities = allot({**shares, "solid": 1.0}, total, rng)
+    places = _places(profile, densities, rng)
+    borders: dict[Margin, float] = {"lobulated": profile.lobulated_share, "spiculated": profile.spiculated_share}
+    margins = allot({**borders, "smooth": 1.0}, total, rng)
     lower = allot({True: profile.lower_share, False: 1.0}, total, rng)
     rows = zip(_diameters(profile, total, rng), densities, margins, places, lower, strict=True)
-    return [NodulePlan(*row) for row in rows]
+    return [
+        NodulePlan(diameter_mm=diameter, density=density, margin=margin, place=place, lower=low)
+        for diameter, density, margin, place, low in rows
+    ]
+
+
+def _places(profile: Nodules, densities: list[Density], rng: np.random.Generator) -> list[Place]:
+    """Deal the places; a subsolid nodule touches a vessel less often than a solid one."""
+
+    def deal(vascular: float, total: int) -> Iterator[Place]:
+        shares: dict[Place, float] = {"juxta_vascular": vascular, "juxta_pleural": profile.juxta_pleural_share}
+        return iter(allot({**shares, "isolated": 1.0}, total, rng))
+
+    solid = densities.count("solid")
+    share = profile.juxta_vascular_share
+    hands = {True: deal(share, solid), False: deal(0.7 * share, len(densities) - solid)}
+    return [next(hands[density == "solid"]) for density in densities]
 
 
 def _diameters(profile: Nodules, total: int, rng: np.random.Generator) -> list[float]:

@@ -42,7 +42,7 @@ def _ribs(image: FloatArray, anatomy: Anatomy, grid: Grid, *, phase: float) -> N
     shell = np.flatnonzero((anatomy.cavity < 0.5) & (anatomy.cavity > -10.5))
     z, y, x = grid.axes()
     around = np.abs(np.arctan2(x, -y)).astype(np.float32)[0]
-    descent = np.float32(-32) * (1 + np.cos(around))
+    descent = np.float32(-48) * (1 + np.cos(around))
     plane = shell % around.size
     height = z.ravel()[shell // around.size] - descent.ravel()[plane] + np.float32(phase)
     height = (height + np.float32(RIB_STEP / 2)) % np.float32(RIB_STEP) - np.float32(RIB_STEP / 2)
@@ -69,12 +69,12 @@ def _sternum(image: FloatArray, anatomy: Anatomy, grid: Grid) -> None:
 
 def _spine(image: FloatArray, anatomy: Anatomy, grid: Grid, *, phase: float) -> None:
     """Vertebral bodies with discs, the canal, the arch and the spinous and transverse processes."""
-    middle = np.array([0.0, anatomy.spine_y + 14, 0.0])
-    box = grid.box(middle - np.array([1e3, 32.0, 46.0]), middle + np.array([1e3, 58.0, 46.0]))
+    middle = np.array([0.0, anatomy.spine_y, 0.0])
+    box = grid.box(middle - np.array([1e3, 20.0, 46.0]), middle + np.array([1e3, 62.0, 46.0]))
     if box is None:
         return
     z, y, x = grid.axes(box)
-    y = y - np.float32(middle[1] - 8)
+    y = y - np.float32(middle[1])
     part = image[box]
     level = (z + np.float32(phase)) % np.float32(VERTEBRA_STEP)
     body = (1 - np.sqrt((y / 14) ** 2 + (x / 17) ** 2)) * 14 + 0 * z

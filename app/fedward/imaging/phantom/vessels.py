@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.imaging.phantom.anatomy import Anatomy
+from fedward.imaging.phantom.anatomy import AIR, Anatomy
 from fedward.imaging.phantom.grid import FloatArray, Grid, blend
 
 Points = NDArray[np.float64]
@@ -15,11 +15,11 @@ Points = NDArray[np.float64]
 #: The widest vessel, mm.
 LARGEST_DIAMETER_MM = 8.0
 
-#: Murray's law: the parent's radius to this power is the sum over the children's (Murray 1926; 2.3-3 in lungs).
-MURRAY = 2.7
+#: Murray's law: the parent's radius to this power is the sum over the children's (Murray 1926).
+MURRAY = 3.0
 
 #: Branch ends (targets) of each of the two trees of a lung.
-TARGETS = 52
+TARGETS = 84
 
 #: Straight pieces that a curved branch is drawn with.
 PIECES = 3
@@ -36,6 +36,7 @@ class Vessels:
         end_radius: Likewise.
         branch: Shape (piece,): the branch that a piece belongs to.
         parent: Shape (branch,): the branch that a branch leaves, -1 at a hilum.
+        arterial: Shape (piece,): part of an artery, which a bronchus goes with.
     """
 
     start: Points
@@ -44,6 +45,7 @@ class Vessels:
     end_radius: NDArray[np.float64]
     branch: NDArray[np.intp]
     parent: NDArray[np.intp]
+    arterial: NDArray[np.bool_]
 
     def distance_mm(self, points: Points) -> NDArray[np.float64]:
         """Give the distance from points, shape (n, 3) mm, to the nearest vessel's wall (negative inside)."""
@@ -69,15 +71,17 @@ def grow_vessels(anatomy: Anatomy, grid: Grid, rng: np.random.Generator) -> Vess
     """Grow an artery and a vein tree in each lung; each branch divides the targets that it still has to reach."""
     branches: list[tuple[Points, NDArray[np.float64]]] = []
     parents: list[int] = []
+    arterial: list[bool] = []
     for side, hilum in zip((-1, 1), anatomy.hila, strict=True):
         space = _lung_points(anatomy, grid, side)
-        for _ in range(2):
+        for is_artery in (True, False):
             targets = space[rng.choice(len(space), TARGETS, replace=False)]
             root = np.array(hilum) + rng.normal(0, 5, 3)
             radius = LARGEST_DIAMETER_MM / 2 * rng.uniform(0.85, 1)
             buds = [_Bud(root, np.array([0.0, 0.0, float(side)]), targets, -1)]
             while buds:
                 _grow(buds, branches, parents, scale=radius / TARGETS ** (1 / MURRAY), rng=rng)
+            arterial += [is_artery] * (len(branches) - len(arterial))
     chains = [branch[0] for branch in branches]
     radii = [branch[1] for branch in branches]
     return Vessels(
@@ -87,6 +91,7 @@ def grow_vessels(anatomy: Anatomy, grid: Grid, rng: np.random.Generator) -> Vess
         end_radius=np.concatenate([radius[1:] for radius in radii]),
         branch=np.repeat(np.arange(len(branches)), PIECES),
         parent=np.array(parents),
+        arterial=np.repeat(arterial, PIECES),
     )
 
 
@@ -98,18 +103,24 @@ def add_vessels(image: FloatArray, vessels: Vessels, grid: Grid, hu: float) -> N
     blend(image, share, hu)
 
 
-def add_bronchi(image: FloatArray, vessels: Vessels, grid: Grid, *, wall_hu: float, air_hu: float) -> None:
-    """Draw an air-filled bronchus with its wall beside every artery-sized branch, in place."""
-    wide = np.flatnonzero((vessels.start_radius > 1.7) & (vessels.branch % 2 == 0))
+def add_airways(image: FloatArray, vessels: Vessels, anatomy: Anatomy, grid: Grid, wall_hu: float) -> None:
+    """Draw windpipe, main bronchi and a bronchus along every wide artery, each with its wall, in place."""
+    fork = np.array([max(hilum[0] for hilum in anatomy.hila) + 16, 6.0, 0.0])
+    top = np.array([grid.half_mm[0] + 20, 2.0, 0.0])
+    tubes = [((top, fork), (8.5, 8.5))]
+    tubes += [((fork, np.array(hilum) + np.array([0.0, 6.0, 0.0])), (6.5, 5.0)) for hilum in anatomy.hila]
+    for piece in np.flatnonzero(vessels.arterial & (vessels.end_radius > 1.6)):
+        radii = vessels.start_radius[piece] * 0.85, vessels.end_radius[piece] * 0.85
+        ends = vessels.start[piece], vessels.end[piece]
+        beside = np.array([0.3, 0.85, 0.3])
+        shifted = [end + beside * (radius / 0.85 + radius + 0.4) for end, radius in zip(ends, radii, strict=True)]
+        tubes.append(((shifted[0], shifted[1]), (float(radii[0]), float(radii[1]))))
     wall, lumen = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
-    for piece in wide:
-        outer = float(vessels.start_radius[piece]) * 0.8, float(vessels.end_radius[piece]) * 0.8
-        shift = np.array([0.3, 0.9, 0.3]) * (vessels.start_radius[piece] + outer[0] + 0.5)
-        ends = vessels.start[piece] + shift, vessels.end[piece] + shift
-        draw_tube(wall, grid, ends, outer)
-        draw_tube(lumen, grid, ends, (max(outer[0] - 0.8, 0.4), max(outer[1] - 0.8, 0.4)))
+    for tube, outer in tubes:
+        draw_tube(wall, grid, tube, outer)
+        draw_tube(lumen, grid, tube, (0.85 * outer[0] - 0.35, 0.85 * outer[1] - 0.35))
     blend(image, wall, wall_hu)
-    blend(image, lumen, air_hu)
+    blend(image, lumen, AIR)
 
 
 def draw_tube(share: FloatArray, grid: Grid, ends: tuple[Points, Points], radii: tuple[float, float]) -> None:
@@ -135,11 +146,11 @@ def draw_tube(share: FloatArray, grid: Grid, ends: tuple[Points, Points], radii:
 
 
 def _lung_points(anatomy: Anatomy, grid: Grid, side: int) -> Points:
-    """Points of one lung (side -1 right, 1 left) at least 5 mm below the pleura, shape (n, 3) mm."""
+    """Points of one lung (side -1 right, 1 left) at least 3.5 mm below the pleura, shape (n, 3) mm."""
     step = tuple(max(1, round(4 / s)) for s in grid.spacing_mm)
     field = anatomy.lung[:: step[0], :: step[1], :: step[2]]
     z, y, x = (axis.ravel()[::s] for axis, s in zip(grid.axes(), step, strict=True))
-    inside = np.argwhere((field > 5) & (side * x > 0)[None, None, :])
+    inside = np.argwhere((field > 3.5) & (side * x > 0)[None, None, :])
     return np.column_stack([z[inside[:, 0]], y[inside[:, 1]], x[inside[:, 2]]]).astype(np.float64)
 
 
@@ -181,7 +192,9 @@ def _divide(targets: Points, position: Points, direction: Points, rng: np.random
     across = across - np.outer(across @ direction, direction)
     centred = across - across.mean(axis=0)
     order = np.argsort(centred @ np.linalg.eigh(centred.T @ centred)[1][:, -1], kind="stable")
-    cut = int(np.clip(round(len(targets) * rng.uniform(0.3, 0.7)), 1, len(targets) - 1))
+    # Unequal parts make trunks with side branches, as in lungs; equal ones make a bush.
+    share = rng.uniform(0.15, 0.45)
+    cut = int(np.clip(round(len(targets) * (share if rng.random() < 0.5 else 1 - share)), 1, len(targets) - 1))
     return [targets[order[:cut]], targets[order[cut:]]]
 
 
