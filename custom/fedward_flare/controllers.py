@@ -36,7 +36,7 @@ _TASK_CHECK_PERIOD_S = 0.02
 _TIMEOUT_MARGIN_S = 10
 
 
-class JobController(Controller):  # type: ignore[misc]
+class JobController(Controller):
     """Runs one signed job from its first task to its record.
 
     Args:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from fedward.hospital import Evaluated, InferenceCounts, ReleaseParts, TrainedRound
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 
 from fedward.errors import FedwardError, UpdateRefused
+from fedward.hospital import Evaluated, InferenceCounts, ReleaseParts, TrainedRound
 
 #: What an error that nobody foresaw is called outside the site; its text stays in the site's own log.
 INTERNAL_ERROR = "internal_error"

@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from fedward.hospital import Hospital, RoundTask
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, SettingsError
+from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument, SignedJob
 from fedward_flare import exchange, tasks
 from fedward_flare.signed import decode_signed_job
@@ -33,7 +33,7 @@ SITE_FILE = "FEDWARD_SITE_FILE"
 ERROR_LOG = "errors.log"
 
 
-class _SiteExecutor(Executor):  # type: ignore[misc]
+class _SiteExecutor(Executor):
     """Opens the hospital once per job process and turns every error into its code.
 
     Args:
@@ -79,7 +79,7 @@ class _SiteExecutor(Executor):  # type: ignore[misc]
         """Write to the site's own error log; it never leaves the site."""
         with contextlib.suppress(FedwardError, OSError):
             log = _site_file().parent / ERROR_LOG
-            with log.open("a", encoding="utf-8", opener=_owner_only) as file:
+            with open(log, "a", encoding="utf-8", opener=_owner_only) as file:
                 file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text.rstrip()}\n")
 
 

@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fedward.errors import FederationError, ReleaseRefused
 from fedward.files import whole_folder
@@ -64,7 +64,7 @@ def read_job(path: Path) -> Job:
     Raises:
         SettingsError: the file is missing or has faults, all of them in ``detail``.
     """
-    job: Job = read_settings(path, Job)
+    job: Job = read_settings(path, cast("type[Any]", Job))
     return job
 
 

@@ -42,7 +42,7 @@ def provision(federation: FederationSettings, workdir: Workdir, *, port: int, bu
     """
     settings = load_yaml(str(shared("provision", "project.yml")))
     settings["name"] = federation.federation.project
-    settings["participants"] = _participants(federation, port)
+    settings["participants"] = participants_of(federation, port)
     for entry in settings["builders"]:
         if entry["path"] == _OURS:
             entry["args"] = {"loopback": True, "storage": str(workdir.root / "server"), **builder}
@@ -54,7 +54,8 @@ def provision(federation: FederationSettings, workdir: Workdir, *, port: int, bu
         raise FederationError("provision_failed", "; ".join(result.get_errors()))
 
 
-def _participants(federation: FederationSettings, port: int) -> list[dict[str, Any]]:
+def participants_of(federation: FederationSettings, port: int) -> list[dict[str, Any]]:
+    """Give the server, the hospitals and both persons as NVFLARE's project file names them."""
     project = federation.federation
     ours = {"org": project.organisation}
     server = {"name": "server", "type": "server", "default_host": LOOPBACK, "fed_learn_port": port, "admin_port": port}

@@ -31,7 +31,7 @@ MAX_RESTARTS = 3
 _log = logging.getLogger(__name__)
 
 
-class RestartingHandle(JobHandleSpec):  # type: ignore[misc]
+class RestartingHandle(JobHandleSpec):
     """One job's process at a site, and its successors.
 
     Args:
@@ -83,7 +83,7 @@ class RestartingHandle(JobHandleSpec):  # type: ignore[misc]
             return True
 
 
-class RestartingLauncher(ClientProcessJobLauncher):  # type: ignore[misc]
+class RestartingLauncher(ClientProcessJobLauncher):
     """NVFLARE's launcher with a handle that starts a dead process again; it also clears the folders of ended jobs."""
 
     def __init__(self) -> None:

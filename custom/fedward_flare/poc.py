@@ -82,7 +82,7 @@ def up(
     """
     options = options or StartOptions()
     _require_same_project(federation, workdir)
-    port = _choose_port(federation.federation.port)
+    port = choose_port(federation.federation.port)
     state = _state_of(federation, port)
     workdir.write_state(state)
     progress("writing keys and kits")
@@ -162,7 +162,7 @@ def _require_same_project(federation: FederationSettings, workdir: Workdir) -> N
         )
 
 
-def _choose_port(wanted: int | None) -> int:
+def choose_port(wanted: int | None) -> int:
     """Give the wanted port if it is free on this machine, or any free one.
 
     gRPC shares a listening port with whoever asks for it too, so the test is made without that option.

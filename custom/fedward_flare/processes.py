@@ -39,7 +39,7 @@ def start(name: str, command: Sequence[str], *, environment: Mapping[str, str], 
         (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    pid = os.posix_spawn(command[0], command, dict(environment), file_actions=actions, setsid=True)
+    pid = os.posix_spawn(command[0], list(command), dict(environment), file_actions=actions, setsid=True)
     return OwnProcess(name=name, pid=pid, started_s=psutil.Process(pid).create_time())
 
 
@@ -48,7 +48,7 @@ def is_alive(process: OwnProcess) -> bool:
     try:
         found = psutil.Process(process.pid)
         same = abs(found.create_time() - process.started_s) < _SAME_START_S
-        return same and found.status() != psutil.STATUS_ZOMBIE
+        return bool(same and found.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 
@@ -78,7 +78,7 @@ def wait_until_ended(mark: str, *, timeout_s: float) -> bool:
 
 def _carries(process: psutil.Process, mark: str) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark
+        return bool(process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark)
     except (psutil.Error, OSError):
         return False
 

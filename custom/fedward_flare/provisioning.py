@@ -39,7 +39,7 @@ _RESOURCES = "resources.json.default"
 _LOG_STREAMS = {"site_log_streamer", "log_receiver"}
 
 
-class FedwardBuilder(Builder):  # type: ignore[misc]
+class FedwardBuilder(Builder):
     """Narrow every kit to what fedward needs and issue the coordinator's release identity.
 
     Args:

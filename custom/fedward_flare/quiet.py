@@ -36,7 +36,7 @@ def quietly() -> Iterator[None]:
         logger.addHandler(logging.NullHandler())
     before = sys.stdout, sys.stderr
     thread = threading.get_ident()
-    sys.stdout, sys.stderr = (_OtherThreads(stream, thread) for stream in before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (_OtherThreads(stream, thread) for stream in before)
     try:
         yield
     finally:

@@ -76,14 +76,19 @@ class Session:
         Raises:
             FederationError: the server refuses it.
         """
-        with tempfile.TemporaryDirectory(prefix="job-", dir=self._workdir.root / "tmp") as folder, _explained():
-            self._flare.submit_job(str(export(prepared, Path(folder) / "job")))
+        with tempfile.TemporaryDirectory(prefix="job-", dir=self._workdir.root / "tmp") as folder:
+            self.submit_folder(export(prepared, Path(folder) / "job"))
         return prepared.document.id
+
+    def submit_folder(self, folder: Path) -> None:
+        """Submit an NVFLARE job that lies in ``folder``; signature files are added to it."""
+        with _explained():
+            self._flare.submit_job(str(folder))
 
     def jobs(self) -> tuple[ListedJob, ...]:
         """Give all jobs that the server knows, the latest first."""
         with _explained():
-            listed = self._flare.list_jobs(detailed=True)
+            listed = self._flare.list_jobs()
         return tuple(sorted((_listed(job) for job in listed), key=lambda job: job.submitted, reverse=True))
 
     def abort(self, job_id: str) -> None:

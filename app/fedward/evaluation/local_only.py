@@ -5,10 +5,12 @@ Needs every hospital's images at once: for phantoms, public sets and benchmarks,
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fedward.evaluation.cases import score_cases
@@ -44,7 +46,7 @@ def train_alone(site: SiteSettings, job: TrainingJob) -> NDArray[np.float32]:
         SourceError: the site has nothing to train on.
     """
     runtime = runtime_of(job, site.compute)
-    data = SiteData.open(site, job, parts=("train",))
+    data = SiteData.open(site, job, parts=["train"])
     weights, state = initial_weights(job), None
     for number in range(1, job.training.rounds + 1):
         result = train(weights, data, job, round_number=number, runtime=runtime, optimiser_state=state)
@@ -57,9 +59,21 @@ def score_on_sites(weights: NDArray[np.float32], sites: Sequence[SiteSettings], 
     scores: dict[str, tuple[CaseScore, ...]] = {}
     for site in sites:
         runtime = runtime_of(job, site.compute)
-        cases = SiteData.open(site, job, parts=("test",)).test
+        cases = SiteData.open(site, job, parts=["test"]).test
         scores[site.name] = tuple(
             replace(score, patient=f"{site.name}/{score.patient}")
             for score in score_cases(weights, cases, job, runtime=runtime)
         )
     return scores
+
+
+def score_alone(name: str, sites: Sequence[SiteSettings], job: TrainingJob) -> Scores:
+    """Train the job's network on the site ``name`` alone and score it on the held-out patients of all ``sites``."""
+    site = next(site for site in sites if site.name == name)
+    return score_on_sites(train_alone(site, job), sites, job)
+
+
+def prepare_worker() -> None:
+    """Make this process one of several that share the machine: one thread, and interrupts are its parent's affair."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)

@@ -1,0 +1,268 @@
+"""The ``fedward`` program: the hospital's own commands, and those that need the federation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from fedward import __version__, cli
+from fedward.cli import JsonFlag, console, explained, output, print_json
+
+if TYPE_CHECKING:
+    from fedward.settings.job import Job
+    from fedward_flare.results import FinishedJob
+    from fedward_flare.session import Session
+    from fedward_flare.workdir import Workdir
+
+POC_FOLDER = Path("fedward-poc")
+
+WorkdirOption = Annotated[
+    Path,
+    typer.Option("--workdir", envvar="FEDWARD_WORKDIR", file_okay=False, help="The federation's work folder."),
+]
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", exists=True, dir_okay=False, help="A job file (TOML).")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or its beginning; see: fedward job list")]
+ReleaseOption = Annotated[
+    Path | None,
+    typer.Option("--release", exists=True, file_okay=False, help="The release that a publishing job brings."),
+]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Federated learning across hospitals: one diagnostic model, and no image leaves a hospital.",
+    epilog="Exit codes: 0 done, 1 failed or refused, 2 wrong usage.",
+)
+poc = typer.Typer(no_args_is_help=True, help="A federation on this machine: a server, and a client for each hospital.")
+job = typer.Typer(no_args_is_help=True, help="The coordinator's jobs: check, submit, watch, abort.")
+
+app.add_typer(cli.data, name="data")
+app.add_typer(poc, name="poc")
+app.add_typer(job, name="job")
+app.add_typer(cli.model, name="model")
+app.command("infer")(cli.infer)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.print(f"fedward {__version__}")
+        raise typer.Exit(0)
+
+
+@app.callback()
+def main(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Federated learning across hospitals: one diagnostic model, and no image leaves a hospital."""
+
+
+@app.command()
+def demo(
+    workdir: Annotated[
+        Path, typer.Option(help="A new or empty folder; everything stays in it.", file_okay=False)
+    ] = Path("fedward-demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the phantom patients and their split.")] = 1,
+) -> None:
+    """Tell the whole story: make four hospitals' DICOM, train, publish, run inference, compare. Under 10 minutes."""
+    with explained():
+        from fedward_flare.demo import run_demo
+
+        run_demo(workdir, seed=seed, console=console)
+
+
+@poc.command("up")
+def poc_up(
+    federation: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The federation file; the demo's four hospitals.")
+    ] = None,
+    workdir: WorkdirOption = POC_FOLDER,
+    seed: Annotated[int, typer.Option(min=0, help="Of the phantom patients, where a hospital has them.")] = 1,
+) -> None:
+    """Make keys and site files where they are missing, and start the server and every hospital."""
+    with explained():
+        from fedward.settings.federation import read_federation
+        from fedward_flare.phantoms import make_phantoms
+        from fedward_flare.poc import up
+        from fedward_flare.share import shared
+        from fedward_flare.workdir import claimed
+
+        settings = read_federation(federation or shared("poc", "federation.toml"))
+        with claimed(workdir) as claimed_workdir:
+            with cli.progress_bar("phantom patients") as show:
+                make_phantoms(settings, claimed_workdir, seed=seed, progress=lambda _, done, total: show(done, total))
+            up(settings, claimed_workdir, progress=lambda text: console.print(text, markup=False))
+        output.print(f"{len(settings.names)} hospitals are connected: {', '.join(settings.names)}")
+
+
+@poc.command("status")
+def poc_status(workdir: WorkdirOption = POC_FOLDER, as_json: JsonFlag = False) -> None:
+    """Say what runs and which hospitals the server sees. Exit code 1 when the server does not run."""
+    with explained():
+        from fedward_flare.poc import status
+        from fedward_flare.workdir import Workdir
+
+        found = status(Workdir(workdir.resolve()))
+        if as_json:
+            print_json({**vars(found), "processes": dict(found.processes), "is_running": found.is_running})
+        else:
+            table = Table("process", "runs", "connected", title=f"{found.project}, port {found.port}")
+            for name, alive in found.processes.items():
+                connected = "" if name == "server" else "yes" if name in found.connected else "no"
+                table.add_row(name, "yes" if alive else "no", connected)
+            output.print(table)
+    raise typer.Exit(0 if found.is_running else 1)
+
+
+@poc.command("down")
+def poc_down(workdir: WorkdirOption = POC_FOLDER) -> None:
+    """End the jobs, the hospitals and the server; what they have written stays."""
+    with explained():
+        from fedward_flare.poc import down
+        from fedward_flare.workdir import Workdir
+
+        down(Workdir(workdir.resolve()), progress=lambda text: console.print(text, markup=False))
+        output.print("nothing runs")
+
+
+@job.command("check")
+def job_check(
+    file: JobFile,
+    site_file: Annotated[
+        Path | None, typer.Option("--site", exists=True, dir_okay=False, help="Would this site file take part?")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Validate a job file whole and, with a site file, say what that site would refuse. Nothing is submitted."""
+    with explained():
+        from fedward.settings.admission import refusals
+        from fedward.settings.site import read_site_settings
+
+        checked = _read_job(file)
+        site = read_site_settings(site_file) if site_file else None
+        found = refusals(checked, sites=checked.sites.names or (site.name,), site=site) if site else ()
+        if as_json:
+            reasons = [{"code": refusal.code, "detail": refusal.detail} for refusal in found]
+            print_json(
+                {"job": checked.name, "kind": checked.kind, "site": site.name if site else None, "refusals": reasons}
+            )
+        else:
+            output.print(f"{file}: a valid job of kind {checked.kind}", markup=False)
+            for refusal in found:
+                output.print(f"{site.name if site else ''} refuses: {refusal.code}: {refusal.detail}", markup=False)
+            if site and not found:
+                output.print(f"{site.name} would take part")
+    raise typer.Exit(1 if found else 0)
+
+
+@job.command("export")
+def job_export(
+    file: JobFile,
+    out: Annotated[Path, typer.Option("--out", file_okay=False, help="The NVFLARE job's folder.")],
+    workdir: WorkdirOption = POC_FOLDER,
+    release: ReleaseOption = None,
+) -> None:
+    """Sign a job and write it as an NVFLARE job without code, to look at or to submit elsewhere."""
+    with explained():
+        from fedward_flare.jobs import export, prepare
+
+        output.print(str(export(prepare(_read_job(file), _workdir(workdir), release=release), out)), markup=False)
+
+
+@job.command("submit")
+def job_submit(
+    file: JobFile,
+    workdir: WorkdirOption = POC_FOLDER,
+    release: ReleaseOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
+) -> None:
+    """Sign a job as the coordinator and submit it; print its id."""
+    with explained():
+        from fedward_flare.jobs import prepare
+        from fedward_flare.releases import keep_document
+
+        prepared = prepare(_read_job(file), _workdir(workdir), release=release)
+        with _session(workdir) as session:
+            keep_document(prepared, _workdir(workdir))
+            output.print(session.submit(prepared))
+            if watch:
+                _watch(session, prepared.document.id, workdir)
+
+
+@job.command("list")
+def job_list(workdir: WorkdirOption = POC_FOLDER, as_json: JsonFlag = False) -> None:
+    """List the jobs that the server knows, the latest first."""
+    with explained(), _session(workdir) as session:
+        jobs = session.jobs()
+        if as_json:
+            print_json([vars(listed) for listed in jobs])
+            return
+        table = Table("id", "job", "engine's status", "submitted")
+        for listed in jobs:
+            table.add_row(listed.id, listed.name, listed.status, listed.submitted)
+        output.print(table)
+
+
+@job.command("watch")
+def job_watch(job_id: JobId, workdir: WorkdirOption = POC_FOLDER, as_json: JsonFlag = False) -> None:
+    """Follow a job to its end and fetch its result. Exit code 1 when it did not complete."""
+    with explained(), _session(workdir) as session:
+        finished = _watch(session, job_id, workdir)
+        if as_json:
+            print_json(finished.record.model_dump(mode="json"))
+
+
+@job.command("abort")
+def job_abort(job_id: JobId, workdir: WorkdirOption = POC_FOLDER) -> None:
+    """End a job; the sites stop within seconds."""
+    with explained(), _session(workdir) as session:
+        session.abort(job_id)
+        output.print(f"aborted {job_id}")
+
+
+@cli.model.command("release")
+def model_release(job_id: JobId, workdir: WorkdirOption = POC_FOLDER) -> None:
+    """Sign the best model of a finished training job as the job's next release (the coordinator's command).
+
+    Bring it to the hospitals with: fedward job submit jobs/publish.toml --release FOLDER
+    """
+    with explained(), _session(workdir) as session:
+        from fedward_flare.releases import release_job
+
+        output.print(str(release_job(session.fetch(job_id), _workdir(workdir))), markup=False)
+
+
+def _read_job(file: Path) -> Job:
+    from fedward_flare.jobs import read_job
+
+    return read_job(file)
+
+
+def _workdir(path: Path) -> Workdir:
+    from fedward_flare.workdir import Workdir
+
+    return Workdir(path.resolve())
+
+
+@contextmanager
+def _session(workdir: Path) -> Iterator[Session]:
+    from fedward_flare.session import connect
+
+    with connect(_workdir(workdir)) as session:
+        yield session
+
+
+def _watch(session: Session, job_id: str, workdir: Path) -> FinishedJob:
+    from fedward_flare.demo import require_completed
+    from fedward_flare.tables import live
+
+    with live(console) as show:
+        finished = session.watch(job_id, on_progress=show)
+        show(finished.record)
+    output.print(f"result: {finished.folder}", markup=False)
+    require_completed(finished, _workdir(workdir))
+    return finished

@@ -1,0 +1,223 @@
+"""The whole story on one machine: hospitals, training, release, inference, and what the federation was worth."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fedward.errors import FederationError
+from fedward.files import write_text
+from fedward.settings.federation import FederationSettings, read_federation
+from fedward.settings.job import TrainingJob
+from fedward.settings.site import read_site_settings
+from fedward_flare.jobs import prepare, read_job
+from fedward_flare.phantoms import make_phantoms
+from fedward_flare.poc import running
+from fedward_flare.releases import keep_document, release_job
+from fedward_flare.results import FinishedJob
+from fedward_flare.session import Session
+from fedward_flare.share import shared
+from fedward_flare.tables import live
+from fedward_flare.workdir import Workdir, claimed
+
+TRAINING, INFERENCE, PUBLISH = "lung_nodule_segmentation.toml", "inference.toml", "publish.toml"
+SUMMARY = "summary.json"
+
+#: What of the comparison goes on the console, and how it is called there.
+_INTERVAL = "90 % interval over patients"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One run of the demo: where, from which seed, and the console that tells about it."""
+
+    workdir: Workdir
+    federation: FederationSettings
+    seed: int
+    console: Console
+
+    def tell(self, text: str) -> None:
+        """Print one line of the story."""
+        self.console.print(f"  {text}", markup=False)
+
+    @contextmanager
+    def chapter(self, title: str) -> Iterator[None]:
+        """Print a chapter's title and, at its end, how long it took."""
+        self.console.print(f"[bold]{title}[/]")
+        started_s = time.monotonic()
+        yield
+        self.console.print(f"  [dim]{time.monotonic() - started_s:.0f} s[/]")
+
+
+def run_demo(root: Path, *, seed: int, console: Console) -> dict[str, Any]:
+    """Tell the whole story in the new or empty folder ``root`` and give what ``summary.json`` holds.
+
+    Everything that it starts has ended when it returns or raises, also after an interrupt.
+
+    Raises:
+        FederationError: the folder is in use or holds an earlier run, or a job failed.
+    """
+    started_s = time.monotonic()
+    federation = read_federation(shared("poc", "federation.toml"))
+    _require_new(root)
+    with claimed(root) as workdir:
+        demo = Demo(workdir, federation, seed, console)
+        summary = _story(demo)
+        summary["seconds"] = round(time.monotonic() - started_s, 1)
+        write_text(workdir.root / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    _print_summary(summary, workdir, console)
+    return summary
+
+
+def _require_new(root: Path) -> None:
+    if root.is_dir() and any(path.name != ".lock" for path in root.iterdir()):
+        raise FederationError(
+            "workdir_in_use",
+            f"{root} is not empty: it may hold an earlier demo. Remove it, or name another folder with --workdir DIR",
+        )
+
+
+def _story(demo: Demo) -> dict[str, Any]:
+    from fedward_flare.comparison import comparing
+
+    workdir, names = demo.workdir, demo.federation.names
+    with demo.chapter("1/6 Four phantom hospitals: DICOM of thorax CT with lung nodules"):
+        _make_hospitals(demo)
+    with running(demo.federation, workdir, progress=demo.tell) as session:
+        with demo.chapter("2/6 Federated training: every hospital on its own images"):
+            job = _training_job()
+            trained = _run_job(demo, session, TRAINING)
+        sites = [read_site_settings(workdir.site_file(name)) for name in names]
+        with comparing(sites, job) as comparison:
+            with demo.chapter("3/6 Release: signed by the coordinator, verified and installed by every hospital"):
+                release = release_job(trained, workdir)
+                demo.tell(f"{release.name} is signed")
+                _run_job(demo, session, PUBLISH, release=release)
+            with demo.chapter("4/6 Inference at every hospital, on patients that no training has seen"):
+                _run_job(demo, session, INFERENCE)
+            with demo.chapter("5/6 Comparison: what would each hospital have alone, after the same steps?"):
+                figures = comparison.finish(
+                    _weights(release),
+                    seed=demo.seed,
+                    progress=lambda done, total: demo.tell(f"{done} of {total} models scored on all held-out patients"),
+                )
+    reports = {site.name: str(site.state / "reports" / release.name) for site in sites}
+    return {
+        **figures,
+        "rounds": len(trained.record.rounds),
+        "best_round": trained.record.best_round,
+        "steps_per_hospital": job.training.total_steps,
+        "seed": demo.seed,
+        "release": str(release),
+        "reports": reports,
+        "tensorboard": str(workdir.tensorboard),
+    }
+
+
+def _make_hospitals(demo: Demo) -> None:
+    from fedward.cli import progress_bar
+
+    for hospital in demo.federation.hospital:
+        with progress_bar(hospital.name) as show:
+            one = demo.federation.model_copy(update={"hospital": (hospital,)})
+            make_phantoms(one, demo.workdir, seed=demo.seed, progress=_without_name(show))
+        if hospital.phantom is not None:
+            scanner = hospital.phantom.scanner
+            demo.tell(f"{hospital.name}: {hospital.phantom.patients} patients, {scanner.maker} {scanner.model}")
+
+
+def _without_name(show: Callable[[int, int], None]) -> Callable[[str, int, int], None]:
+    return lambda _, done, total: show(done, total)
+
+
+def _training_job() -> TrainingJob:
+    job = read_job(shared("jobs", TRAINING))
+    if not isinstance(job, TrainingJob):
+        raise FederationError("job_failed", f"{TRAINING} is not a training job")
+    return job
+
+
+def _run_job(demo: Demo, session: Session, file: str, *, release: Path | None = None) -> FinishedJob:
+    """Submit a job file, show it until it has ended, and give its result.
+
+    Raises:
+        FederationError: ``job_failed``.
+    """
+    prepared = prepare(read_job(shared("jobs", file)), demo.workdir, release=release)
+    keep_document(prepared, demo.workdir)
+    job_id = session.submit(prepared)
+    with live(demo.console) as show:
+        finished = session.watch(job_id, on_progress=show)
+        show(finished.record)
+    require_completed(finished, demo.workdir)
+    return finished
+
+
+def require_completed(finished: FinishedJob, workdir: Workdir) -> None:
+    """Refuse a job that did not end well.
+
+    Raises:
+        FederationError: ``job_failed``, with each site's code.
+    """
+    record = finished.record
+    if record.status == "completed":
+        return
+    failures: Mapping[str, str] = record.rounds[-1].failures if record.rounds else {}
+    failures = failures or {site: outcome.code for site, outcome in record.sites.items() if outcome.code != "done"}
+    listed = ", ".join(f"{site}: {code}" for site, code in sorted(failures.items())) or "no site reported an error"
+    raise FederationError(
+        "job_failed",
+        f"job {record.name} {record.status} ({record.code}; {listed}); each hospital's errors.log in "
+        f"{workdir.root / 'hospitals'} says more",
+    )
+
+
+def _weights(release: Path) -> Any:
+    from fedward.inference.load import flat_weights
+    from fedward.release.package import read_parts, verify_release
+
+    verified = verify_release(read_parts(release))
+    return flat_weights(verified.parts, verified.passport)
+
+
+def _print_summary(summary: Mapping[str, Any], workdir: Workdir, console: Console) -> None:
+    console.print("[bold]6/6 Summary[/]")
+    table = Table("model", "lesion Dice", _INTERVAL, "global minus this", "false positives per scan")
+    low, high = summary["global_dice_interval"]
+    table.add_row(
+        "global",
+        f"[bold]{summary['global_dice']:.3f}[/]",
+        f"{low:.3f} to {high:.3f}",
+        "",
+        f"{summary['global_false_positives_per_scan']:.2f}",
+    )
+    for name, dice in summary["local_dice"].items():
+        low, high = summary["global_minus_local_interval"][name]
+        false_positives = summary["local_false_positives_per_scan"][name]
+        table.add_row(f"{name} alone", f"{dice:.3f}", "", f"{low:+.3f} to {high:+.3f}", f"{false_positives:.2f}")
+    console.print(table)
+    root = workdir.root
+    scans, lesions = summary["held_out_scans"], summary["held_out_lesions"]
+    site = next(iter(summary["reports"]))
+    for line in (
+        f"on {lesions} lesions in {scans} held-out scans of all hospitals, in {summary['seconds']:.0f} s",
+        f"release      {summary['release']}",
+        *(f"reports      {path}" for path in summary["reports"].values()),
+        f"tensorboard  {summary['tensorboard']}",
+        "",
+        "Nothing of it runs any more. Next:",
+        f"  tensorboard --logdir {summary['tensorboard']}",
+        f"  fedward model show {summary['release']}",
+        f"  fedward model list --site {workdir.site_file(site)}",
+        f"  fedward data check {workdir.hospital(site) / 'dicom'}",
+        f"  fedward poc up --workdir {root}",
+    ):
+        console.print(f"  {line}", markup=False)

@@ -1,0 +1,47 @@
+"""The archives of the proof of concept's hospitals: phantoms, made where the federation file asks for one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from fedward.files import write_bytes
+from fedward.imaging.phantom.hospital import write_hospital
+from fedward.randomness import Seeded
+from fedward.settings.federation import FederationSettings
+from fedward_flare.workdir import Workdir
+
+
+def make_phantoms(
+    federation: FederationSettings,
+    workdir: Workdir,
+    *,
+    seed: int,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> None:
+    """Write the DICOM archive of every hospital that has a phantom and no archive yet.
+
+    A phantom's split of patients comes from the seed too, so that a run can be repeated; a real hospital's split key
+    is its own secret.
+
+    Args:
+        federation: Names the hospitals and what their phantoms are like.
+        workdir: Where their folders are.
+        seed: Of everything that is drawn.
+        progress: Called with the hospital's name, its patients done, and their number.
+    """
+    randomness = Seeded(seed)
+    for hospital in federation.hospital:
+        folder = workdir.hospital(hospital.name)
+        if hospital.phantom is None or (folder / "dicom").exists():
+            continue
+        write_bytes(folder / "state" / "split.key", randomness.generator("split", hospital.name).bytes(32))
+        name = hospital.name
+        write_hospital(
+            hospital.phantom,
+            folder / "dicom",
+            randomness=randomness,
+            name=name,
+            workers=os.cpu_count() or 1,
+            progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
+        )

@@ -1,0 +1,70 @@
+"""The coordinator's releases: made from a finished job, signed with the release key, kept in the work folder."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fedward.errors import FederationError
+from fedward.files import write_bytes
+from fedward.identity.certificates import read_certificate
+from fedward.identity.document import JobDocument, parse_document
+from fedward.identity.signing import load_private_key
+from fedward.release.make import make_release
+from fedward.release.package import write_release
+from fedward_flare.jobs import PreparedJob
+from fedward_flare.results import FinishedJob
+from fedward_flare.workdir import Workdir
+
+#: The canonical document of a submitted job, in the coordinator's folder of that job.
+DOCUMENT = "job.json"
+
+
+def keep_document(prepared: PreparedJob, workdir: Workdir) -> None:
+    """Keep what the coordinator signed: a release names it."""
+    folder = workdir.coordinator / "jobs" / prepared.document.id
+    write_bytes(folder / DOCUMENT, prepared.signed.document, mode=0o644)
+
+
+def release_job(finished: FinishedJob, workdir: Workdir) -> Path:
+    """Sign the best model of a finished training job as the next release of the job's name; give its folder.
+
+    Raises:
+        FederationError: ``unknown_job``: this coordinator did not submit the job.
+        ReleaseRefused: the job left no model.
+    """
+    document = _document(finished, workdir)
+    number = _next_number(workdir, document.job.name)
+    model = finished.model.read_bytes() if finished.model else b""
+    parts = make_release(
+        model,
+        document,
+        finished.record,
+        number=number,
+        now=datetime.now(UTC),
+        key=load_private_key((workdir.coordinator / "release.key").read_bytes()),
+        certificate=read_certificate(workdir.coordinator / "release.crt"),
+    )
+    folder = releases_folder(workdir) / f"{document.job.name}-{number}"
+    write_release(folder, parts, mode=0o755)
+    return folder
+
+
+def releases_folder(workdir: Workdir) -> Path:
+    """Give the folder of all releases that this coordinator has signed."""
+    return workdir.coordinator / "releases"
+
+
+def _document(finished: FinishedJob, workdir: Workdir) -> JobDocument:
+    path = workdir.coordinator / "jobs" / finished.id / DOCUMENT
+    if not path.is_file():
+        raise FederationError("unknown_job", f"the coordinator's folder has no {DOCUMENT} of job {finished.id}")
+    return parse_document(path.read_bytes())
+
+
+def _next_number(workdir: Workdir, name: str) -> int:
+    pattern = re.compile(rf"{re.escape(name)}-(\d+)")
+    folder = releases_folder(workdir)
+    matches = [pattern.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
+    return max((int(match[1]) for match in matches if match), default=0) + 1

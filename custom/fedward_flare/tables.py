@@ -1,0 +1,78 @@
+"""What the coordinator's console shows of a job: rounds, sites and scores."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from fedward.federation.record import JobRecord, RoundRecord
+
+#: A long job's table shows its latest rounds.
+_SHOWN_ROUNDS = 20
+
+
+def job_table(record: JobRecord) -> Table:
+    """Give the table of a job as it stands."""
+    return _training_table(record) if record.kind == "train" else _sites_table(record)
+
+
+@contextmanager
+def live(console: Console) -> Iterator[Callable[[JobRecord], None]]:
+    """Give a function that shows a job's record: a table that grows on a terminal, a line a round elsewhere."""
+    if not sys.stderr.isatty():
+        printed: set[int] = set()
+        yield lambda record: _print_lines(record, printed, console)
+        return
+    with Live(console=console, refresh_per_second=4) as table:
+        yield lambda record: table.update(job_table(record))
+
+
+def _print_lines(record: JobRecord, printed: set[int], console: Console) -> None:
+    """Print each round once, when the sites have said what it is worth (or the job is over)."""
+    latest = max((entry.number for entry in record.rounds), default=0)
+    for entry in record.rounds:
+        is_settled = entry.score is not None or entry.number < latest or record.status != "running"
+        if is_settled and entry.number not in printed:
+            printed.add(entry.number)
+            cells = ", ".join(f"{site} {_state(entry, site)}" for site in record.asked)
+            console.print(f"round {entry.number}/{record.planned_rounds}  score {_number(entry.score)}  {cells}")
+
+
+def _training_table(record: JobRecord) -> Table:
+    table = Table(title=f"{record.name}: {record.status}")
+    for column in ("round", "score", "false positives", "seconds", *record.asked):
+        table.add_column(column, justify="right")
+    for entry in record.rounds[-_SHOWN_ROUNDS:]:
+        best = " *" if entry.number == record.best_round else ""
+        table.add_row(
+            f"{entry.number}/{record.planned_rounds}",
+            _number(entry.score) + best,
+            _number(entry.false_positives),
+            f"{entry.seconds:.1f}",
+            *(_state(entry, site) for site in record.asked),
+        )
+    return table
+
+
+def _sites_table(record: JobRecord) -> Table:
+    table = Table("site", "outcome", "rounded counts", title=f"{record.name}: {record.status}")
+    for site in record.asked:
+        outcome = record.sites.get(site)
+        counts = ", ".join(f"{name} {count}" for name, count in outcome.counts.items()) if outcome else ""
+        table.add_row(site, outcome.code if outcome else "...", counts)
+    return table
+
+
+def _state(entry: RoundRecord, site: str) -> str:
+    if site in entry.failures:
+        return entry.failures[site]
+    return _number(entry.metrics.get(site, {}).get("validation_score"))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
