@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fedward_flare.session import Session
     from fedward_flare.workdir import Workdir
 
-POC_FOLDER = Path("fedward-poc")
+POC_FOLDER, DEMO_FOLDER = Path("fedward-poc"), Path("fedward-demo")
 
 WorkdirOption = Annotated[
     Path,
@@ -63,9 +63,7 @@ def main(
 
 @app.command()
 def demo(
-    workdir: Annotated[
-        Path, typer.Option(help="A new or empty folder; everything stays in it.", file_okay=False)
-    ] = Path("fedward-demo"),
+    workdir: Annotated[Path, typer.Option(file_okay=False, help="A new or empty folder for all of it.")] = DEMO_FOLDER,
     seed: Annotated[int, typer.Option(min=0, help="Of the phantom patients and their split.")] = 1,
 ) -> None:
     """Tell the whole story: make four hospitals' DICOM, train, publish, run inference, compare. Under 10 minutes."""

@@ -16,7 +16,8 @@ from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 
 from fedward.errors import FedwardError, UpdateRefused
-from fedward.hospital import Evaluated, InferenceCounts, ReleaseParts, TrainedRound
+from fedward.hospital import Evaluated, InferenceCounts, TrainedRound
+from fedward.release.package import ReleaseParts
 
 #: What an error that nobody foresaw is called outside the site; its text stays in the site's own log.
 INTERNAL_ERROR = "internal_error"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fedward.hospital import ReleaseParts
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, RoundFailed
 from fedward.federation.record import SiteOutcome
+from fedward.release.package import ReleaseParts
 from fedward_flare import exchange, tasks
 from fedward_flare.controllers import JobController, application_folder
 from fedward_flare.jobs import RELEASE, part_paths
