@@ -6,19 +6,20 @@ executor at the sites; both read the plan from it, and each site verifies it its
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from fedward.errors import FederationError, ReleaseRefused
+from fedward.errors import FederationError, JobRefused, ReleaseRefused
 from fedward.files import whole_folder
-from fedward.identity.document import JobDocument, ReleaseHashes, SignedJob, new_job_document, sign_job
+from fedward.identity.document import JobDocument, SignedJob, new_job_document, sign_job
+from fedward.release.package import read_parts, write_release
+from fedward.settings.admission import refusals
 from fedward.settings.job import Job
 from fedward.settings.read import read_settings
+from fedward.settings.site import read_site_settings
 from fedward_flare import tasks
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.workdir import Workdir
@@ -26,7 +27,6 @@ from fedward_flare.workdir import Workdir
 #: The server's application and the sites'; a publishing job's release lies in the server's alone.
 SERVER_APP, SITE_APP = "server_app", "site_app"
 RELEASE = "release"
-RELEASE_PARTS = ("model.safetensors", "passport.json", "passport.sig")
 
 #: How often (s) a site asks for its next task: at NVFLARE's 2 s most of a short round is sleep.
 _ASK_INTERVAL_S = 0.05
@@ -101,8 +101,10 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None) -> Prepa
         ReleaseRefused: the release's folder lacks a part.
     """
     state = workdir.state()
+    if not state.project:
+        raise FederationError("not_running", f"{workdir.root} has no federation yet; start one with: fedward poc up")
     sites = _sites_of(job, state.hospitals)
-    hashes = _hashes(release) if release is not None else None
+    hashes = read_parts(release).hashes if release is not None else None
     if (job.kind == "publish") != (hashes is not None):
         raise ReleaseRefused("missing_part", f"a {job.kind} job {'needs a' if hashes is None else 'takes no'} release")
     startup = workdir.kit(state.coordinator) / "startup"
@@ -113,6 +115,19 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None) -> Prepa
         certificate=(startup / "client.crt").read_bytes(),
     )
     return PreparedJob(document=document, signed=signed, release=release)
+
+
+def check(job: Job, workdir: Workdir) -> dict[str, tuple[JobRefused, ...]]:
+    """Say for each site that ``job`` asks why it would refuse; nothing is signed or sent.
+
+    This needs the hospitals' own files, so only a local federation can answer for all of them.
+
+    Raises:
+        FederationError: a site is unknown, or the minimum is larger than the number of sites.
+        SettingsError: a site file has faults.
+    """
+    sites = _sites_of(job, workdir.state().hospitals)
+    return {name: refusals(job, sites=sites, site=read_site_settings(workdir.site_file(name))) for name in sites}
 
 
 def export(prepared: PreparedJob, folder: Path) -> Path:
@@ -128,28 +143,8 @@ def export(prepared: PreparedJob, folder: Path) -> Path:
         _write_json(server / "config_fed_server.json", _server_config(components, text))
         _write_json(site / "config_fed_client.json", _site_config(components, text))
         if prepared.release is not None:
-            (target / SERVER_APP / RELEASE).mkdir()
-            for name in RELEASE_PARTS:
-                shutil.copyfile(prepared.release / name, target / SERVER_APP / RELEASE / name)
+            write_release(target / SERVER_APP / RELEASE, read_parts(prepared.release), mode=0o755)
     return folder
-
-
-def part_paths(release: Path) -> tuple[Path, Path, Path]:
-    """Give the paths of a release's model, passport and signature.
-
-    Raises:
-        ReleaseRefused: one is missing.
-    """
-    missing = [name for name in RELEASE_PARTS if not (release / name).is_file()]
-    if missing:
-        raise ReleaseRefused("missing_part", f"{release} lacks {', '.join(missing)}")
-    model, passport, signature = (release / name for name in RELEASE_PARTS)
-    return model, passport, signature
-
-
-def _hashes(release: Path) -> ReleaseHashes:
-    model, passport, signature = (hashlib.sha256(path.read_bytes()).hexdigest() for path in part_paths(release))
-    return ReleaseHashes(model=model, passport=passport, signature=signature)
 
 
 def _sites_of(job: Job, hospitals: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, RoundFailed
 from fedward.federation.record import SiteOutcome
-from fedward.release.package import ReleaseParts
+from fedward.release.package import read_parts
 from fedward_flare import exchange, tasks
 from fedward_flare.controllers import JobController, application_folder
-from fedward_flare.jobs import RELEASE, part_paths
+from fedward_flare.jobs import RELEASE
 
 
 class _OnceController(JobController):
@@ -42,8 +42,7 @@ class PublishController(_OnceController):
     """Sends the release's three files, which lie in the server's application alone, to every site."""
 
     def _run(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
-        model, passport, signature = (p.read_bytes() for p in part_paths(application_folder(fl_ctx) / RELEASE))
-        parts = ReleaseParts(model=model, passport=passport, signature=signature)
+        parts = read_parts(application_folder(fl_ctx) / RELEASE)
         self._send_once(tasks.PUBLISH_TASK, exchange.pack_release(parts), context=(abort_signal, fl_ctx))
 
 

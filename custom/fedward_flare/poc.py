@@ -80,25 +80,8 @@ def up(
     Raises:
         FederationError: the folder belongs to another project, the port is taken, or the start failed.
     """
-    options = options or StartOptions()
-    _require_same_project(federation, workdir)
-    port = choose_port(federation.federation.port)
-    state = _state_of(federation, port)
-    workdir.write_state(state)
-    progress("writing keys and kits")
-    provision(federation, workdir, port=port, builder=dict(options.builder))
-    render_hospitals(federation, workdir)
-    render_coordinator(workdir)
-    try:
-        progress("starting the server and the hospitals")
-        started = start_all(federation, workdir, mark=state.mark, extra=options.environment)
-        workdir.write_state(state.model_copy(update={"processes": started}))
-        progress("waiting for the hospitals to register")
-        _wait_until_registered(workdir)
-    except BaseException:
-        processes.end(state.mark, grace_s=_GRACE_S)
-        workdir.write_state(state)
-        raise
+    with _terminable():
+        _up(federation, workdir, options or StartOptions(), progress)
 
 
 def down(workdir: Workdir, *, progress: Progress = lambda _: None) -> None:
@@ -148,6 +131,27 @@ def running(
                 yield session
         finally:
             down(workdir, progress=progress)
+
+
+def _up(federation: FederationSettings, workdir: Workdir, options: StartOptions, progress: Progress) -> None:
+    _require_same_project(federation, workdir)
+    port = choose_port(federation.federation.port)
+    state = _state_of(federation, port)
+    workdir.write_state(state)
+    progress("writing keys and kits")
+    provision(federation, workdir, port=port, builder=dict(options.builder))
+    render_hospitals(federation, workdir)
+    render_coordinator(workdir)
+    try:
+        progress("starting the server and the hospitals")
+        started = start_all(federation, workdir, mark=state.mark, extra=options.environment)
+        workdir.write_state(state.model_copy(update={"processes": started}))
+        progress("waiting for the hospitals to register")
+        _wait_until_registered(workdir)
+    except BaseException:
+        processes.end(state.mark, grace_s=_GRACE_S)
+        workdir.write_state(state)
+        raise
 
 
 def _require_same_project(federation: FederationSettings, workdir: Workdir) -> None:

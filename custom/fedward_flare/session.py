@@ -97,7 +97,7 @@ class Session:
         Raises:
             FederationError: there is no such job.
         """
-        flare_id = self._flare_id(job_id)
+        _, flare_id = self._find(job_id)
         with _explained(), contextlib.suppress(JobNotRunning):
             self._flare.abort_job(flare_id)
 
@@ -125,7 +125,7 @@ class Session:
         """Follow a job to its end, then fetch its result.
 
         Args:
-            job_id: From :meth:`submit`.
+            job_id: From :meth:`submit`, or its beginning.
             on_progress: Called with the controller's record whenever it has changed.
             poll_s: Time between two looks.
             timeout_s: Give up watching after this; the job goes on.
@@ -133,7 +133,7 @@ class Session:
         Raises:
             FederationError: no such job, the server is lost, or the job ended without a record (``job_failed``).
         """
-        flare_id = self._flare_id(job_id)
+        job_id, flare_id = self._find(job_id)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         seen: JobRecord | None = None
         while not _is_finished(status := self._status(flare_id)):
@@ -152,7 +152,7 @@ class Session:
         Raises:
             FederationError: no such job, it is not finished, or it left no record.
         """
-        flare_id = self._flare_id(job_id)
+        job_id, flare_id = self._find(job_id)
         return self._fetch(job_id, flare_id, self._status(flare_id))
 
     def _fetch(self, job_id: str, flare_id: str, status: str) -> FinishedJob:
@@ -175,12 +175,15 @@ class Session:
             return None  # the job is not yet, or no longer, running: its status says which
         return parse_progress(answer)
 
-    def _flare_id(self, job_id: str) -> str:
+    def _find(self, job_id: str) -> tuple[str, str]:
+        """Give the full id of a job and NVFLARE's own."""
         with _explained():
-            for job in self._flare.list_jobs():
-                if str(job["job_name"]).endswith(f".{job_id}"):
-                    return str(job["job_id"])
-        raise FederationError("unknown_job", f"the server knows no job {job_id}; see: fedward job list")
+            ids = {_listed(job).id: str(job["job_id"]) for job in self._flare.list_jobs()}
+        found = [full for full in ids if full.startswith(job_id)]
+        if len(found) != 1 or not job_id:
+            how_many = f"{len(found)} jobs" if found else "no job"
+            raise FederationError("unknown_job", f"the server knows {how_many} {job_id}; see: fedward job list")
+        return found[0], ids[found[0]]
 
 
 @contextlib.contextmanager

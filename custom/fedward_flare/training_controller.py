@@ -11,12 +11,10 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
-from fedward.hospital import Evaluated
 from numpy.typing import NDArray
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
-from safetensors.numpy import save
 
 from fedward.errors import FedwardError, ModelError, RoundFailed
 from fedward.evaluation.tensorboard import Curves
@@ -25,9 +23,11 @@ from fedward.federation.best import Best, global_metric
 from fedward.federation.record import RoundRecord
 from fedward.federation.round import Contribution, Failure, Participation, Round, Rules
 from fedward.files import write_bytes
+from fedward.hospital import Evaluated
 from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.weights import layout_of, named
+from fedward.release.package import model_bytes
 from fedward.settings.job import TrainingJob
 from fedward_flare import exchange, tasks
 from fedward_flare.controllers import JobController
@@ -140,7 +140,7 @@ class TrainController(JobController):
         if self._best_weights is None:
             raise RoundFailed("too_few_sites", "no model was validated")
         layout = layout_of(build(self._job.network, task=self._job.task))
-        write_bytes(self._result_folder / MODEL, save(named(layout, self._best_weights)), mode=0o644)
+        write_bytes(self._result_folder / MODEL, model_bytes(named(layout, self._best_weights)), mode=0o644)
 
     def _rules(self, size: int) -> Rules:
         return Rules(

@@ -1,0 +1,188 @@
+"""The engine's overhead: seconds a round with a 4.8 M-parameter network, three sites, and trainers that return at once.
+
+Ours runs through the real controller and executor: messages, checks, FedAvg, record and curves. The stock recipe
+carries a script and stock classes, which our kits refuse, so it runs in a second, throw-away federation with NVFLARE's
+own policy. One after the other, on the same machine; the first rounds, with their imports, do not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from engine_parts import NETWORK, TASK, TIMES, Network
+from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
+from nvflare.lighter.prov_utils import prepare_builders
+from nvflare.lighter.provision import prepare_project
+from nvflare.lighter.provisioner import Provisioner
+
+from fedward.errors import FederationError
+from fedward.randomness import Secret
+from fedward.settings.federation import FederationSettings, HospitalEntry, Project
+from fedward.settings.job import Exchange, Input, Sites, Training, TrainingJob, Window
+from fedward_flare import poc, processes
+from fedward_flare.jobs import SITE_APP, export, prepare
+from fedward_flare.kits import participants_of
+from fedward_flare.provisioning import SITE_CLASSES
+from fedward_flare.quiet import quietly
+from fedward_flare.services import start_all
+from fedward_flare.session import Session, connect
+from fedward_flare.workdir import FederationState, Workdir, claimed
+
+SITES = ("north", "east", "south")
+ROUNDS = 12
+WARM_UP = 3
+HERE = Path(__file__).parent
+
+JOB = TrainingJob(
+    kind="train",
+    name="engine",
+    sites=Sites(minimum=3, deadline_s=120),
+    input=Input(modality="CT", spacing_mm=(2, 2, 2), intensity=Window(kind="window", low=-1000, high=400)),
+    task=TASK,
+    network=NETWORK,
+    training=Training(rounds=ROUNDS, steps_per_round=1, batch_size=1, patch_size=(16, 16, 16), learning_rate=1e-3),
+    exchange=Exchange(mode="plain", max_update_norm=1e3),
+)
+
+SITE_FILE = """
+name = "{name}"
+organisation = "{name}"
+data = [{{ kind = "dicom", path = "dicom" }}]
+[bounds]
+exchange_modes = ["plain"]
+[privacy]
+allow_non_private = true
+"""
+
+
+def federation(folder: Path) -> FederationSettings:
+    for name in SITES:
+        (folder / f"{name}.toml").write_text(SITE_FILE.format(name=name))
+    hospitals = tuple(HospitalEntry(name=n, organisation=n, site_file=folder / f"{n}.toml") for n in SITES)
+    return FederationSettings(federation=Project(project="engine_bench"), hospital=hospitals)
+
+
+def environment(times: Path) -> dict[str, str]:
+    times.mkdir()
+    return {"PYTHONPATH": str(HERE), TIMES: str(times)}
+
+
+def ours(folder: Path) -> float:
+    times = folder / "ours_times"
+    options = poc.StartOptions(
+        builder={"site_classes": [*SITE_CLASSES, "engine_parts.InstantExecutor"]}, environment=environment(times)
+    )
+    with claimed(folder / "ours") as workdir, poc.running(federation(folder), workdir, options=options) as session:
+        prepared = prepare(JOB, workdir)
+        job = export(prepared, folder / "job")
+        config = job / SITE_APP / "config" / "config_fed_client.json"
+        config.write_text(config.read_text().replace("fedward_flare.executors.TrainExecutor", "engine_parts.InstantExecutor"))
+        session.submit_folder(job)
+        finished = session.watch(prepared.document.id, timeout_s=300)
+        if finished.record.status != "completed" or any(r.failures for r in finished.record.rounds):
+            raise SystemExit(f"the federation did not do its rounds: {finished.record}")
+    return seconds_per_round(times)
+
+
+def stock(folder: Path) -> float:
+    times = folder / "stock_times"
+    settings = federation(folder)
+    with claimed(folder / "stock") as workdir:
+        mark = Secret().token()
+        try:
+            provision_stock(settings, workdir, mark)
+            started = start_all(settings, workdir, mark=mark, extra=environment(times))
+            workdir.write_state(workdir.state().model_copy(update={"processes": started}))
+            with connect(workdir, as_operator=True) as session:
+                run_stock(session, folder)
+        finally:
+            processes.end(mark, grace_s=5)
+    return seconds_per_round(times)
+
+
+def provision_stock(settings: FederationSettings, workdir: Workdir, mark: str) -> None:
+    port = poc.choose_port(None)
+    project = settings.federation
+    workdir.write_state(
+        FederationState(
+            project=project.project,
+            coordinator=project.coordinator,
+            operator=project.operator,
+            hospitals=settings.names,
+            port=port,
+            mark=mark,
+        )
+    )
+    lighter = "nvflare.lighter.impl"
+    recipe = {
+        "api_version": 3,
+        "name": project.project,
+        "participants": participants_of(settings, port),
+        "builders": [
+            {"path": f"{lighter}.workspace.WorkspaceBuilder", "args": {"template_file": ["master_template.yml"]}},
+            {"path": f"{lighter}.static_file.StaticFileBuilder", "args": {"config_folder": "config"}},
+            {"path": f"{lighter}.cert.CertBuilder"},
+            {"path": f"{lighter}.signature.SignatureBuilder"},
+        ],
+    }
+    with quietly():
+        Provisioner(str(workdir.kits), prepare_builders(recipe)).provision(prepare_project(recipe))
+    resources = workdir.kit("server") / "local" / "resources.json.default"
+    resources.write_text(resources.read_text().replace("/tmp/nvflare", str(workdir.root / "storage")))
+
+
+def run_stock(session: Session, folder: Path) -> None:
+    recipe = FedAvgRecipe(
+        name="stock",
+        model=Network(),
+        min_clients=len(SITES),
+        num_rounds=ROUNDS,
+        train_script=str(HERE / "engine_stock_trainer.py"),
+    )
+    with quietly():
+        recipe.export(str(folder / "stock_job"))
+    wait_for(lambda: len(session.connected_sites()) == len(SITES), timeout_s=60)
+    session.submit_folder(folder / "stock_job" / "stock")
+    wait_for(lambda: all(job.status.startswith("FINISHED") for job in session.jobs()), timeout_s=300)
+
+
+def wait_for(condition, *, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise FederationError("start_failed", f"waited {timeout_s} s in vain")
+        time.sleep(0.5)
+
+
+def seconds_per_round(times: Path) -> float:
+    """Give the mean time from one round's model at a site's trainer to the next one's, over sites and rounds."""
+    gaps = []
+    for file in times.iterdir():
+        arrived = [float(line) for line in file.read_text().split()]
+        if len(arrived) != ROUNDS:
+            raise SystemExit(f"{file.name} saw {len(arrived)} of {ROUNDS} rounds")
+        gaps += [after - before for before, after in zip(arrived[WARM_UP:], arrived[WARM_UP + 1 :], strict=False)]
+    return statistics.mean(gaps)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="not used: the trainers look at no data")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        result = {"ours_s_per_round": ours(Path(name)), "stock_s_per_round": stock(Path(name))}
+    result["ratio"] = result["ours_s_per_round"] / result["stock_s_per_round"]
+    arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
