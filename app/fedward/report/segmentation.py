@@ -70,6 +70,7 @@ def encode_segmentation(
         ValueError: the headers lack what a DICOM SEG must repeat, such as the frame of reference.
     """
     _complete(headers, slice_spacing_mm=volume.spacing_mm[0])
+    patient_name = _taken_name(headers)
     facts = model.facts
     segments = list(_segments(inference.findings, model))
     document = Segmentation(
@@ -89,8 +90,10 @@ def encode_segmentation(
         content_label="FINDINGS",
         content_description=f"{facts.name} release {facts.release_number}"[:64],
         transfer_syntax_uid=ExplicitVRLittleEndian,
+        specific_character_set="ISO_IR 192",
         omit_empty_frames=bool(inference.findings.lesions),
     )
+    document.PatientName = patient_name
     buffer = BytesIO()
     document.save_as(buffer, enforce_file_format=True)
     entry = SegmentationFile(
@@ -140,6 +143,14 @@ def _algorithm(facts: ModelFacts) -> highdicom.AlgorithmIdentificationSequence:
         source="fedward",
         parameters={"model_sha256": facts.model_sha256},
     )
+
+
+def _taken_name(headers: Sequence[Dataset]) -> str | None:
+    """Take the patient's name out of the headers, for the file alone: highdicom logs a name of one part in full."""
+    name = headers[0].PatientName
+    for header in headers:
+        header.PatientName = None
+    return str(name) if name else None
 
 
 def _complete(headers: Sequence[Dataset], *, slice_spacing_mm: float) -> None:

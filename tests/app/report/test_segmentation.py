@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from io import BytesIO
 from pathlib import Path
 
@@ -142,15 +143,36 @@ def test_a_source_that_lacks_what_may_be_empty_is_written(write_series, find, mo
     assert np.array_equal(back_on_source(encode(inference, volume, model), volume), inference.lesion_map)
 
 
-def chinese(header: Dataset) -> None:
-    header.SpecificCharacterSet = "GB18030"
-    header.PatientName = "Wang^XiaoDong=王^小东"
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        ("ISO_IR 100", "Müller^Jürgen"),
+        ("", "Doe^Jane"),
+    ],
+)
+def test_a_name_in_any_script_leaves_as_utf8(write_series, find, model: LoadedModel, character_set, name: str) -> None:
+    def write_name(header: Dataset) -> None:
+        header.SpecificCharacterSet = character_set
+        header.PatientName = name
 
-
-def test_a_chinese_name_survives(write_series, find, model: LoadedModel) -> None:
-    volume = write_series(change=chinese)
+    volume = write_series(change=write_name)
     document = encode(find(volume, three_lesions(volume.array.shape)), volume, model)
-    assert document.PatientName.ideographic == "王^小东"
+    assert document.SpecificCharacterSet == "ISO_IR 192"
+    assert str(document.PatientName) == name
+
+
+def test_a_name_of_one_part_reaches_no_log(write_series, find, model: LoadedModel, caplog, recwarn) -> None:
+    def one_part(header: Dataset) -> None:
+        header.PatientName = "Secretname"
+
+    volume = write_series(change=one_part)
+    with caplog.at_level(logging.DEBUG):
+        document = encode(find(volume, three_lesions(volume.array.shape)), volume, model)
+    assert str(document.PatientName) == "Secretname"
+    assert "Secretname" not in caplog.text
+    assert [warning for warning in recwarn if "Secretname" in str(warning.message)] == []
 
 
 def test_cosines_that_differ_in_the_last_digit_are_one_orientation(write_series, find, model: LoadedModel) -> None:
