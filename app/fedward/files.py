@@ -100,5 +100,10 @@ def _swap(temporary: Path, path: Path) -> None:
         return
     old = Path(tempfile.mkdtemp(prefix=f".{path.name[:60]}.old.", dir=path.parent)) / path.name
     path.rename(old)
-    temporary.rename(path)
-    shutil.rmtree(old.parent)
+    try:
+        temporary.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    finally:
+        shutil.rmtree(old.parent, ignore_errors=True)

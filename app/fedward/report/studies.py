@@ -92,19 +92,27 @@ def report_studies(
     for number, study in enumerate(listed, start=1):
         if should_stop():
             raise Stopped("aborted", f"inference was asked to end after {number - 1} of {len(listed)} series")
-        counts[_report(run, study, model, runtime=runtime, randomness=randomness)] += 1
+        counts[_report(run, study, model, machine=(runtime, randomness), should_stop=should_stop)] += 1
         if progress:
             progress(number, len(listed))
     return dict(counts)
 
 
-def _report(run: Run, study: StudyCase, model: LoadedModel, *, runtime: Runtime, randomness: Secret) -> str:
+def _report(
+    run: Run,
+    study: StudyCase,
+    model: LoadedModel,
+    *,
+    machine: tuple[Runtime, Secret],
+    should_stop: Callable[[], bool],
+) -> str:
     """Write one series' report and give its outcome; what is wrong with a series costs that series alone."""
     if study.modality != model.input.modality:
         return "other_modality"
+    runtime, randomness = machine
     try:
         volume = study.read()
-        inference = infer_volume(model, volume, runtime=runtime, randomness=randomness)
+        inference = infer_volume(model, volume, runtime=runtime, randomness=randomness, should_stop=should_stop)
         write_report(run.out, inference, volume, model=model, site=run.site, created=run.now, randomness=randomness)
     except (SeriesRefused, LabelRefused, SourceError, ReleaseRefused) as error:
         verdict = replace(study.verdict, accepted=False, code=error.code, sentence=error.detail)
