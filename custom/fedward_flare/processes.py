@@ -59,15 +59,20 @@ def running(mark: str) -> list[psutil.Process]:
 
 
 def end(mark: str, *, grace_s: float) -> None:
-    """End every process of the federation with this ``mark``: asked first, forced after ``grace_s`` seconds."""
-    processes = running(mark)
-    for process in processes:
-        _signal(process, force=False)
-    psutil.wait_procs(processes, timeout=grace_s)
-    while remaining := running(mark):
-        for process in remaining:
-            _signal(process, force=True)
-        psutil.wait_procs(remaining, timeout=1.0)
+    """End every process of the federation with this ``mark``: asked first, forced after ``grace_s`` seconds.
+
+    An interrupt while it waits shortens the wait and leaves nothing running either.
+    """
+    try:
+        asked = running(mark)
+        for process in asked:
+            _signal(process, force=False)
+        psutil.wait_procs(asked, timeout=grace_s)
+    finally:
+        while remaining := running(mark):
+            for process in remaining:
+                _signal(process, force=True)
+            psutil.wait_procs(remaining, timeout=1.0)
 
 
 def wait_until_ended(mark: str, *, timeout_s: float) -> bool:

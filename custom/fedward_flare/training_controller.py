@@ -49,6 +49,7 @@ class TrainController(JobController):
             raise ModelError("wrong_input", f"expected a training job, got {self._document.job.kind}")
         self._job = self._document.job
         self._participation = Participation(sites=self._document.sites)
+        self._late: set[str] = set()
         self._best: Best | None = None
         self._best_weights: Weights | None = None
 
@@ -82,7 +83,7 @@ class TrainController(JobController):
             is_complete=lambda: current.is_complete,
             context=context,
         )
-        self._participation = current.next_participation()
+        self._participation = self._heard_late(current.next_participation())
         record = RoundRecord(
             number=number,
             seconds=time.monotonic() - started_s,
@@ -120,7 +121,13 @@ class TrainController(JobController):
         self._note_validation(number, weights, metrics=metrics, shares=shares, curves=curves)
 
     def _take_late(self, site: str, answer: Shareable) -> None:
-        self._participation = self._participation.heard(site)
+        self._late.add(site)
+
+    def _heard_late(self, participation: Participation) -> Participation:
+        """Wait again for the sites that have answered an earlier round by now."""
+        while self._late:
+            participation = participation.heard(self._late.pop())
+        return participation
 
     def _note_validation(
         self, number: int, weights: Weights, *, metrics: Metrics, shares: Mapping[str, int], curves: Curves

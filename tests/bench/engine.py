@@ -82,7 +82,9 @@ def ours(folder: Path) -> float:
         prepared = prepare(JOB, workdir)
         job = export(prepared, folder / "job")
         config = job / SITE_APP / "config" / "config_fed_client.json"
-        config.write_text(config.read_text().replace("fedward_flare.executors.TrainExecutor", "engine_parts.InstantExecutor"))
+        config.write_text(
+            config.read_text().replace("fedward_flare.executors.TrainExecutor", "engine_parts.InstantExecutor")
+        )
         session.submit_folder(job)
         finished = session.watch(prepared.document.id, timeout_s=300)
         if finished.record.status != "completed" or any(r.failures for r in finished.record.rounds):

@@ -1,0 +1,314 @@
+"""The controllers with sites that are functions, so that every answer and every silence can be scripted."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from nvflare.apis.client import Client
+from nvflare.apis.controller_spec import ClientTask, Task
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+from safetensors.numpy import load_file
+
+from fedward.errors import JobRefused
+from fedward.federation.record import JobRecord
+from fedward.hospital import Evaluated, TrainedRound
+from fedward.models.initial import initial_weights
+from fedward.release.package import ReleaseParts, write_release
+from fedward.settings.job import InferenceJob, PublishJob, Sites, TrainingJob
+from fedward_flare import exchange, tasks
+from fedward_flare.controllers import JobController
+from fedward_flare.jobs import prepare
+from fedward_flare.once_controllers import InferenceController, PublishController
+from fedward_flare.progress import PROGRESS_TOPIC, parse_progress
+from fedward_flare.results import RESULT
+from fedward_flare.signed import encode_signed_job
+from fedward_flare.training_controller import TrainController
+from fedward_flare.workdir import Workdir
+
+SITES = ("east", "north", "south")
+Answer = Shareable | None
+Site = Callable[[str, Shareable], Answer]
+
+
+class StubEngine:
+    def __init__(self) -> None:
+        self.commands: dict[str, Any] = {}
+
+    def register_app_command(self, topic: str, function: Any) -> None:
+        self.commands[topic] = function
+
+
+class StubCommunicator:
+    """Has every site answer in a thread of its own; a site that gives None stays silent."""
+
+    def __init__(self, sites: dict[str, Site]) -> None:
+        self.sites = sites
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.cancelled = 0
+        self.late: list[Callable[[], None]] = []
+
+    def broadcast(self, task: Task, fl_ctx: FLContext, targets: list[str], *_: int) -> None:
+        self.asked.append((task.name, tuple(targets)))
+        for name in targets:
+            threading.Thread(target=self._answer, args=(name, task, fl_ctx)).start()
+
+    def _answer(self, name: str, task: Task, fl_ctx: FLContext) -> None:
+        client_task = ClientTask(Client(name, "token"), task)
+        client_task.result = self.sites[name](task.name, task.data)
+        if client_task.result is not None:
+            task.result_received_cb(client_task=client_task, fl_ctx=fl_ctx)
+
+    def cancel_task(self, *_: object) -> None:
+        self.cancelled += 1
+
+
+class Bench:
+    """One controller at work: what it was asked to do, and what it wrote."""
+
+    def __init__(self, controller: JobController, folder: Path, sites: dict[str, Site]) -> None:
+        self.controller, self.folder = controller, folder
+        self.panics: list[str] = []
+        controller._engine = StubEngine()
+        controller.communicator = self.communicator = StubCommunicator(sites)
+        controller.system_panic = lambda reason, _: self.panics.append(reason)
+
+    def run(self, signal: Signal | None = None) -> JobRecord:
+        self.controller.start_controller(FLContext())
+        self.controller.control_flow(signal or Signal(), FLContext())
+        return JobRecord.model_validate_json((self.folder / RESULT / "result.json").read_bytes())
+
+
+@pytest.fixture
+def bench(workdir: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
+    monkeypatch.setattr("fedward_flare.controllers.run_folder", lambda _: tmp_path)
+    kinds = {"train": TrainController, "publish": PublishController, "infer": InferenceController}
+
+    def make(job: Any, release: Path | None = None, **sites: Site) -> Bench:
+        text = encode_signed_job(prepare(job, workdir, release=release).signed)
+        return Bench(kinds[job.kind](text), tmp_path, {name: sites.get(name, trainer()) for name in SITES})
+
+    return make
+
+
+def trainer(step: float = 0.01, weight: int = 10, scores: tuple[float, ...] = ()) -> Site:
+    """A site whose update is ``step`` everywhere and whose score of the model of round n is ``scores[n - 1]``."""
+
+    def answer(task: str, message: Shareable) -> Answer:
+        model = exchange.unpack_model(message)
+        score = {"validation_score": scores[model.number - 2]} if scores and model.evaluate else {}
+        if task == tasks.EVALUATE_TASK:
+            return exchange.pack_evaluated(Evaluated(weight=weight, metrics=score))
+        update = np.full(model.weights.size, step, dtype=np.float32)
+        return exchange.pack_trained(TrainedRound(update=update, weight=weight, metrics=score))
+
+    return answer
+
+
+def failing(*rounds: int) -> Site:
+    good = trainer()
+
+    def answer(task: str, message: Shareable) -> Answer:
+        if exchange.unpack_model(message).number in rounds:
+            return exchange.pack_failure(JobRefused("too_few_patients", "3"))
+        return good(task, message)
+
+    return answer
+
+
+def silent(task: str, message: Shareable) -> Answer:
+    return None
+
+
+def with_deadline(job: TrainingJob, deadline_s: float, minimum: int = 2) -> TrainingJob:
+    return job.model_copy(update={"sites": Sites(minimum=minimum, deadline_s=deadline_s)})
+
+
+def kept_model(bench: Bench) -> np.ndarray:
+    parameters = load_file(bench.folder / RESULT / "model.safetensors")
+    return np.concatenate([parameters[name].ravel() for name in sorted(parameters)])
+
+
+def test_each_round_adds_the_mean_weighted_by_the_sites_public_weights(
+    job: TrainingJob, bench: Callable[..., Bench]
+) -> None:
+    one = bench(job, north=trainer(step=0.04, weight=20), east=trainer(step=0.0), south=trainer(step=0.0))
+    record = one.run()
+    assert record.status == "completed"
+    assert [entry.weights for entry in record.rounds] == [{"north": 20, "east": 10, "south": 10}] * 2
+    start = np.sort(initial_weights(job))
+    # Two rounds of 0.04 * 20 / 40.
+    np.testing.assert_allclose(np.sort(kept_model(one)), start + 0.04, atol=1e-6)
+
+
+def test_the_model_with_the_best_score_is_kept_and_named_by_its_hash(
+    job: TrainingJob, bench: Callable[..., Bench]
+) -> None:
+    falling = {name: trainer(scores=(0.8, 0.3)) for name in SITES}
+    one = bench(job, **falling)
+    record = one.run()
+    assert (record.best_round, record.best_score) == (1, 0.8)
+    assert [entry.score for entry in record.rounds] == [pytest.approx(0.8), pytest.approx(0.3)]
+    after_one_round = initial_weights(job) + np.float32(0.01)
+    assert record.weights_sha256 == hashlib.sha256(after_one_round.tobytes()).hexdigest()
+    np.testing.assert_allclose(np.sort(kept_model(one)), np.sort(after_one_round), atol=1e-6)
+
+
+def test_the_last_round_is_validated_too(job: TrainingJob, bench: Callable[..., Bench]) -> None:
+    one = bench(job, **{name: trainer(scores=(0.1, 0.9)) for name in SITES})
+    record = one.run()
+    assert record.best_round == 2
+    assert [name for name, _ in one.communicator.asked] == [tasks.TRAIN_TASK, tasks.TRAIN_TASK, tasks.EVALUATE_TASK]
+
+
+def test_without_any_shared_score_the_last_model_is_kept(job: TrainingJob, bench: Callable[..., Bench]) -> None:
+    record = bench(job).run()
+    assert (record.best_round, record.best_score) == (2, None)
+
+
+def test_numbers_of_a_site_that_shares_none_are_not_in_the_record(
+    job: TrainingJob, bench: Callable[..., Bench]
+) -> None:
+    record = bench(job, north=trainer(scores=(0.5, 0.6))).run()
+    assert set(record.rounds[0].metrics.get("east", {})) == set()
+    assert record.rounds[0].metrics["north"] == {"validation_score": 0.5}
+
+
+def test_a_sites_error_costs_its_contribution_of_that_round_alone(
+    job: TrainingJob, bench: Callable[..., Bench]
+) -> None:
+    record = bench(job, south=failing(1)).run()
+    assert record.status == "completed"
+    assert record.rounds[0].failures == {"south": "too_few_patients"}
+    assert set(record.rounds[1].weights) == set(SITES)
+
+
+@pytest.mark.parametrize(
+    ("update", "code"),
+    [(np.nan, "not_finite"), (np.inf, "not_finite"), (1.0, "norm_exceeded")],
+)
+def test_a_bad_update_is_its_sites_failure(
+    update: float, code: str, job: TrainingJob, bench: Callable[..., Bench]
+) -> None:
+    record = bench(job, south=trainer(step=update)).run()
+    assert record.status == "completed"
+    assert [entry.failures for entry in record.rounds] == [{"south": code}] * 2
+
+
+def test_a_silent_site_is_waited_for_once(job: TrainingJob, bench: Callable[..., Bench]) -> None:
+    job = with_deadline(job, 0.6)
+    one = bench(job, south=silent)
+    started_s = time.monotonic()
+    record = one.run()
+    assert record.status == "completed"
+    assert [entry.failures for entry in record.rounds] == [{"south": "deadline_missed"}] * 2
+    assert record.rounds[0].seconds >= 0.6
+    assert record.rounds[1].seconds < 0.5
+    assert time.monotonic() - started_s < 5
+    assert all(targets == SITES for _, targets in one.communicator.asked), "a silent site may come back"
+
+
+def test_a_site_that_answered_late_is_waited_for_again(job: TrainingJob, bench: Callable[..., Bench]) -> None:
+    job = with_deadline(job, 0.6)
+    job = job.model_copy(update={"training": job.training.model_copy(update={"rounds": 3})})
+    holder: list[Bench] = []
+
+    def south(task: str, message: Shareable) -> Answer:
+        if exchange.unpack_model(message).number < 3:
+            return None
+        time.sleep(0.3)  # the others answer at once: only a round that waits for this site has it
+        return trainer()(task, message)
+
+    def east(task: str, message: Shareable) -> Answer:
+        if exchange.unpack_model(message).number == 2:
+            late = (Client("south", "token"), tasks.TRAIN_TASK, "id", Shareable(), FLContext())
+            holder[0].controller.process_result_of_unknown_task(*late)
+        return trainer()(task, message)
+
+    holder.append(bench(job, south=south, east=east))
+    record = holder[0].run()
+    assert record.rounds[0].failures == {"south": "deadline_missed"}
+    assert record.rounds[1].seconds < 0.5
+    assert "south" in record.rounds[2].weights
+
+
+def test_too_few_sites_fail_the_job_with_a_record_of_why(job: TrainingJob, bench: Callable[..., Bench]) -> None:
+    one = bench(job, south=failing(2), east=failing(2))
+    record = one.run()
+    assert (record.status, record.code) == ("failed", "too_few_sites")
+    assert one.panics == ["too_few_sites"]
+    assert record.rounds[1].failures == {"south": "too_few_patients", "east": "too_few_patients"}
+
+
+def test_an_aborted_job_says_so_within_a_second(job: TrainingJob, bench: Callable[..., Bench]) -> None:
+    signal = Signal()
+    job = with_deadline(job, 60)
+    threading.Timer(0.2, signal.trigger, args=("abort",)).start()
+    started_s = time.monotonic()
+    record = bench(job, south=silent).run(signal)
+    assert (record.status, record.code) == ("aborted", "aborted")
+    assert time.monotonic() - started_s < 2
+
+
+def test_the_curves_of_the_whole_federation_are_written(job: TrainingJob, bench: Callable[..., Bench]) -> None:
+    one = bench(job, **{name: trainer(scores=(0.1, 0.2)) for name in SITES})
+    one.run()
+    assert list((one.folder / RESULT / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_whoever_watches_gets_the_record_as_it_stands(job: TrainingJob, bench: Callable[..., Bench]) -> None:
+    one = bench(job)
+    record = one.run()
+    answer = one.controller._engine.commands[PROGRESS_TOPIC](PROGRESS_TOPIC, {}, FLContext())
+    assert parse_progress(answer) == record
+    assert parse_progress({}) is None
+    assert parse_progress({"record": {"status": "splendid"}}) is None
+
+
+def done(task: str, message: Shareable) -> Answer:
+    return exchange.pack_done({"report_written": 10} if task == tasks.INFER_TASK else None)
+
+
+def test_inference_records_each_sites_counts_or_code(bench: Callable[..., Bench]) -> None:
+    job = InferenceJob(kind="infer", name="infer", sites=Sites(minimum=1, deadline_s=0.5))
+    broken = exchange.pack_failure(JobRefused("kind_not_allowed", ""))
+    record = bench(job, north=done, east=lambda *_: broken, south=silent).run()
+    assert record.status == "completed"
+    assert {site: outcome.code for site, outcome in record.sites.items()} == {
+        "north": "done",
+        "east": "kind_not_allowed",
+        "south": "deadline_missed",
+    }
+    assert record.sites["north"].counts == {"report_written": 10}
+
+
+def test_publishing_sends_the_release_of_the_servers_application(
+    bench: Callable[..., Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = ReleaseParts(model=b"m", passport=b"p", signature=b"s")
+    write_release(tmp_path / "app_server" / "release", parts)
+    monkeypatch.setattr("fedward_flare.once_controllers.application_folder", lambda _: tmp_path / "app_server")
+    seen: list[ReleaseParts] = []
+
+    def site(task: str, message: Shareable) -> Answer:
+        seen.append(exchange.unpack_release(message))
+        return exchange.pack_done()
+
+    job = PublishJob(kind="publish", name="publish", sites=Sites(minimum=3, deadline_s=5))
+    one = bench(job, release=tmp_path / "app_server" / "release", north=site, east=site, south=site)
+    assert one.run().status == "completed"
+    assert seen == [parts] * 3
+
+
+def test_a_job_of_one_task_fails_below_its_minimum(bench: Callable[..., Bench]) -> None:
+    job = InferenceJob(kind="infer", name="infer", sites=Sites(minimum=3, deadline_s=0.3))
+    record = bench(job, north=done, east=done, south=silent).run()
+    assert (record.status, record.code) == ("failed", "too_few_sites")
