@@ -126,7 +126,8 @@ def _pixel_formats(headers: Sequence[ImageHeader]) -> None:
     for header in headers:
         if header.samples != 1 or not header.photometric.startswith("MONOCHROME"):
             raise SeriesRefused(
-                "unsupported_pixel_format", f"{header.path}: pixels are {header.photometric or 'of no named kind'}, not grey"
+                "unsupported_pixel_format",
+                f"{header.path}: pixels are {header.photometric or 'of no named kind'}, not grey",
             )
         if not header.has_integer_pixels or header.bits_allocated not in {8, 16, 32}:
             raise SeriesRefused(
@@ -145,7 +146,9 @@ def _pixel_formats(headers: Sequence[ImageHeader]) -> None:
 def _rescale(headers: Sequence[ImageHeader]) -> None:
     for header in headers:
         if header.has_lookup_table:
-            raise SeriesRefused("invalid_rescale", f"{header.path} maps its values by a table (0028,3000), not by a line")
+            raise SeriesRefused(
+                "invalid_rescale", f"{header.path} maps its values by a table (0028,3000), not by a line"
+            )
         if header.slope is not None and header.slope <= 0:
             raise SeriesRefused("invalid_rescale", f"{header.path}: Rescale Slope (0028,1053) is {header.slope}")
 
@@ -164,7 +167,9 @@ def _orientations(headers: Sequence[ImageHeader]) -> None:
     lengths = np.linalg.norm(cosines.reshape(-1, 2, 3), axis=2)
     across = np.abs(np.sum(cosines[:, :3] * cosines[:, 3:], axis=1))
     if np.abs(lengths - 1).max() > ORIENTATION_TOLERANCE or across.max() > ORIENTATION_TOLERANCE:
-        raise SeriesRefused("invalid_attribute", "Image Orientation (0020,0037) is not two unit vectors at right angles")
+        raise SeriesRefused(
+            "invalid_attribute", "Image Orientation (0020,0037) is not two unit vectors at right angles"
+        )
 
 
 def _sizes(headers: Sequence[ImageHeader]) -> None:

@@ -94,7 +94,9 @@ def _refuse_repeats(headers: Sequence[ImageHeader], depth: NDArray[np.float64], 
     if repeats.any():
         _explain_repeats(headers, repeats, positions, distinct)
     if distinct < MINIMUM_SLICES:
-        raise SeriesRefused("not_a_volume", f"it has {distinct} slices; {MINIMUM_SLICES} are the least that make a volume")
+        raise SeriesRefused(
+            "not_a_volume", f"it has {distinct} slices; {MINIMUM_SLICES} are the least that make a volume"
+        )
 
 
 def _explain_repeats(
@@ -114,7 +116,9 @@ def _explain_repeats(
             f"it holds {len(headers)} images at {distinct} positions: several volumes (time points, echoes or phases) in "
             "one series; export each as its own series",
         )
-    raise SeriesRefused("duplicate_position", f"{pair} lie at the same position; {distinct} of {len(headers)} are distinct")
+    raise SeriesRefused(
+        "duplicate_position", f"{pair} lie at the same position; {distinct} of {len(headers)} are distinct"
+    )
 
 
 def _refuse_gaps(headers: Sequence[ImageHeader], depth: NDArray[np.float64]) -> None:

@@ -112,9 +112,7 @@ def _expected_pixel_bytes(dataset: Dataset) -> int:
     return rows * columns * bits * samples * frames // 8
 
 
-def _image(
-    dataset: FileDataset, relative: PurePosixPath, sop_class: str, *, pixels: PixelElement
-) -> ImageHeader:
+def _image(dataset: FileDataset, relative: PurePosixPath, sop_class: str, *, pixels: PixelElement) -> ImageHeader:
     identity = _identity(dataset, relative, sop_class)
     try:
         return ImageHeader(**identity, **_geometry(dataset), **_pixel_format(dataset, pixels))
