@@ -16,12 +16,9 @@ from fedward.errors import FederationError
 from fedward.settings.federation import FederationSettings
 from fedward_flare.quiet import quietly
 from fedward_flare.share import shared
-from fedward_flare.workdir import Workdir
+from fedward_flare.workdir import LOOPBACK, Workdir
 
 _OURS = "fedward_flare.provisioning.FedwardBuilder"
-
-#: Every participant of a local federation is on this machine.
-LOOPBACK = "127.0.0.1"
 
 _log = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from fedward.randomness import Secret
 from fedward.settings.federation import FederationSettings
 from fedward_flare import processes
 from fedward_flare.folders import render_coordinator, render_hospitals
-from fedward_flare.kits import LOOPBACK, provision
+from fedward_flare.kits import provision
 from fedward_flare.services import start_all
 from fedward_flare.session import Session, connect
-from fedward_flare.workdir import FederationState, Workdir
+from fedward_flare.workdir import LOOPBACK, FederationState, Workdir
 
 #: All hospitals are registered within 3-5 s on two cores; a slow disk or a busy machine takes longer.
 START_TIMEOUT_S = 90.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ from fedward_flare.jobs import PreparedJob, export
 from fedward_flare.progress import PROGRESS_TOPIC, parse_progress
 from fedward_flare.quiet import quietly
 from fedward_flare.results import FinishedJob, keep_result
-from fedward_flare.workdir import Workdir
+from fedward_flare.workdir import LOOPBACK, Workdir
 
 #: A new session stands within a second; a server that is starting takes a few.
 CONNECT_TIMEOUT_S = 20.0
@@ -197,23 +198,32 @@ def connect(workdir: Workdir, *, as_operator: bool = False, timeout_s: float = C
     if not state.processes:
         raise FederationError("not_running", f"no federation runs from {workdir.root}; start it with: fedward poc up")
     person = state.operator if as_operator else state.coordinator
-    session = Session(_open(person, workdir.kit(person), timeout_s=timeout_s), workdir)
+    session = Session(_open(person, workdir.kit(person), port=state.port, timeout_s=timeout_s), workdir)
     try:
         yield session
     finally:
         session.close()
 
 
-def _open(person: str, kit: Path, *, timeout_s: float) -> FlareSession:
+def _open(person: str, kit: Path, *, port: int, timeout_s: float) -> FlareSession:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
+            _require_listener(port)
             with _explained():
                 return new_secure_session(person, str(kit), timeout=min(_TRY_S, timeout_s), auto_login_max_tries=1)
         except FederationError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.3)
+            time.sleep(0.2)
+
+
+def _require_listener(port: int) -> None:
+    """NVFLARE's client waits long, and leaks its socket, where nobody listens: ask first."""
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=1.0).close()
+    except OSError as error:
+        raise FederationError("not_reachable", f"nobody listens on port {port} of this machine") from error
 
 
 @contextlib.contextmanager

@@ -26,6 +26,9 @@ from fedward.errors import FederationError
 from fedward.files import explained_writes, write_text
 from fedward_flare.processes import OwnProcess, running
 
+#: Every participant of a local federation is on this machine.
+LOOPBACK = "127.0.0.1"
+
 
 class FederationState(BaseModel):
     """The content of ``federation.json``. ``mark`` stands in the environment of every process of this federation."""

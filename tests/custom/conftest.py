@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from fedward.settings.federation import FederationSettings, HospitalEntry, Project

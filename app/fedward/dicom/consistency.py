@@ -66,7 +66,7 @@ def _kind_of_object(headers: Sequence[ImageHeader]) -> None:
         if header.sop_class_uid in MULTI_FRAME:
             raise SeriesRefused(
                 "multi_frame",
-                f"{header.path} is an enhanced multi-frame object, which is not supported yet; export single-frame images",
+                f"{header.path} is an enhanced multi-frame object, not supported yet; export single-frame images",
             )
         if header.modality not in _MODALITIES:
             named = header.modality or "none"

@@ -68,7 +68,7 @@ def _structure_set(dataset: Dataset) -> _Found:
         for study in items(frame, "RTReferencedStudySequence")
         for item in items(study, "RTReferencedSeriesSequence")
     }
-    instances = {uid for roi in items(dataset, "ROIContourSequence") for uid in _contour_images(roi)}
+    instances = {uid for roi in items(dataset, "ROIContourSequence") for uid in contour_images(roi)}
     regions = items(dataset, "StructureSetROISequence")
     named = {text(item, "FrameOfReferenceUID") for item in frames}
     named |= {text(item, "ReferencedFrameOfReferenceUID") for item in regions}
@@ -77,7 +77,8 @@ def _structure_set(dataset: Dataset) -> _Found:
     return next(iter(named)) if len(named) == 1 else "", series - {""}, instances - {""}, segments
 
 
-def _contour_images(roi: Dataset) -> Iterator[str]:
+def contour_images(roi: Dataset) -> Iterator[str]:
+    """Give the SOP Instance UIDs that an RTSTRUCT region's contours were drawn on (PS3.3 C.8.8.6)."""
     for contour in items(roi, "ContourSequence"):
         for image in items(contour, "ContourImageSequence"):
             yield text(image, "ReferencedSOPInstanceUID")

@@ -67,9 +67,7 @@ def _frames(dataset: Dataset) -> Iterator[_Frame]:
     if kind == "FRACTIONAL":
         largest = int(dataset.MaximumFractionalValue)
         if not np.isin(stack, (0, largest)).all():
-            raise LabelRefused(
-                "fractional_label", "it holds probabilities or partial occupancies; expected a binary SEG"
-            )
+            raise LabelRefused("fractional_label", "it holds probabilities or occupancies; expected a binary SEG")
         stack = stack == largest
     for values, group in zip(stack, groups, strict=True):
         if kind == "LABELMAP":

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 
 from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom
-from fedward.dicom.references import items
+from fedward.dicom.references import contour_images, items
 from fedward.dicom.values import text
 from fedward.dicom.volume import Volume
 from fedward.errors import LabelRefused
@@ -32,6 +32,7 @@ def region_masks(path: Path, volume: Volume, numbers: Collection[int]) -> Iterat
     try:
         with quiet_pydicom():
             dataset = dcmread(path)
+            _check_references(dataset, volume)
             for region in items(dataset, "ROIContourSequence"):
                 number = int(region.ReferencedROINumber)
                 if number in numbers:
@@ -40,12 +41,29 @@ def region_masks(path: Path, volume: Volume, numbers: Collection[int]) -> Iterat
         raise LabelRefused("unreadable_label", f"{path.name} does not decode ({type(error).__name__})") from error
 
 
+def _check_references(dataset: Dataset, volume: Volume) -> None:
+    """Refuse contours that were drawn on other images than this series'.
+
+    A series that was exported anew has new instance UIDs: then none of the named images is here, and the frame of
+    reference must vouch for the place. Some here and some not means that slices are missing.
+    """
+    named = {uid for region in items(dataset, "ROIContourSequence") for uid in contour_images(region)} - {""}
+    missing = named - set(volume.sop_instance_uids)
+    if missing and missing != named:
+        raise LabelRefused(
+            "unknown_reference", f"{len(missing)} of {len(named)} contoured images are not in this series"
+        )
+    frames = {text(item, "FrameOfReferenceUID") for item in items(dataset, "ReferencedFrameOfReferenceSequence")}
+    if missing and volume.frame_of_reference_uid not in frames:
+        raise LabelRefused("unknown_reference", "neither the contoured images nor their frame of reference are here")
+
+
 def _slices(region: Dataset, volume: Volume) -> dict[int, NDArray[np.bool_]]:
     inverse = np.linalg.inv(volume.affine)
     shape = volume.array.shape
     masks: dict[int, NDArray[np.bool_]] = {}
     for contour in items(region, "ContourSequence"):
-        _check_kind(contour, volume)
+        _check_kind(contour)
         points = np.array([float(value) for value in contour.ContourData]).reshape(-1, 3)
         places = points @ inverse[:3, :3].T + inverse[:3, 3]
         number = _slice_of(places[:, 0], shape[0])
@@ -55,15 +73,12 @@ def _slices(region: Dataset, volume: Volume) -> dict[int, NDArray[np.bool_]]:
     return masks
 
 
-def _check_kind(contour: Dataset, volume: Volume) -> None:
+def _check_kind(contour: Dataset) -> None:
     kind = text(contour, "ContourGeometricType")
     if kind not in _CLOSED:
         raise LabelRefused(
             "open_contour", f"expected closed planar contours, found {kind or 'no Contour Geometric Type'}"
         )
-    for image in items(contour, "ContourImageSequence"):
-        if text(image, "ReferencedSOPInstanceUID") not in volume.sop_instance_uids:
-            raise LabelRefused("unknown_reference", "a contour is drawn on an image that is not in this series")
 
 
 def _slice_of(depths: NDArray[np.float64], count: int) -> int:
