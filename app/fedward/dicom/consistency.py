@@ -97,7 +97,7 @@ def _frames(headers: Sequence[ImageHeader]) -> None:
 
 def _required_attributes(headers: Sequence[ImageHeader]) -> None:
     for header in headers:
-        required = {
+        required: dict[str, object] = {
             "Image Position (Patient) (0020,0032)": header.position_mm,
             "Image Orientation (Patient) (0020,0037)": header.orientation,
             "Pixel Spacing (0028,0030)": header.pixel_spacing_mm,

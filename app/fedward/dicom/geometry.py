@@ -113,8 +113,8 @@ def _explain_repeats(
     if len(set(uids)) == len(uids) and 2 * repeated > distinct:
         raise SeriesRefused(
             "several_volumes",
-            f"it holds {len(headers)} images at {distinct} positions: several volumes (time points, echoes or phases) in "
-            "one series; export each as its own series",
+            f"it holds {len(headers)} images at {distinct} positions: several volumes (time points, echoes or phases) "
+            "in one series; export each as its own series",
         )
     raise SeriesRefused(
         "duplicate_position", f"{pair} lie at the same position; {distinct} of {len(headers)} are distinct"
@@ -134,8 +134,8 @@ def _refuse_gaps(headers: Sequence[ImageHeader], depth: NDArray[np.float64]) -> 
     first = int(np.flatnonzero(steps > 1)[0])
     raise SeriesRefused(
         "missing_slice",
-        f"{int(steps.sum() - len(steps))} slice(s) of {unit:.3f} mm are missing, the first between {headers[first].path} "
-        f"and {headers[first + 1].path} ({gaps[first]:.3f} mm apart)",
+        f"{int(steps.sum() - len(steps))} slice(s) of {unit:.3f} mm are missing, the first between "
+        f"{headers[first].path} and {headers[first + 1].path} ({gaps[first]:.3f} mm apart)",
     )
 
 
@@ -174,8 +174,8 @@ def _refuse_tilt_tag(headers: Sequence[ImageHeader], normal: NDArray[np.float64]
     if tilted and header.image_type[:1] == ("ORIGINAL",) and abs(normal[2]) > 1 - ORIENTATION_TOLERANCE**2:
         raise SeriesRefused(
             "gantry_tilt",
-            f"{header.path} names a gantry tilt of {header.gantry_tilt_degrees} degrees (0018,1120), but its orientation "
-            "(0020,0037) is not tilted",
+            f"{header.path} names a gantry tilt of {header.gantry_tilt_degrees} degrees (0018,1120), but its "
+            "orientation (0020,0037) is not tilted",
         )
 
 
@@ -188,6 +188,6 @@ def _refuse_uneven(headers: Sequence[ImageHeader], depth: NDArray[np.float64]) -
         gaps = np.diff(depth)
         raise SeriesRefused(
             "irregular_spacing",
-            f"the gaps between slices run from {gaps.min():.3f} to {gaps.max():.3f} mm; {headers[int(off.argmax())].path} lies "
-            f"{off.max():.3f} mm beside its place in an even grid",
+            f"the gaps between slices run from {gaps.min():.3f} to {gaps.max():.3f} mm; {headers[int(off.argmax())].path} "
+            f"lies {off.max():.3f} mm beside its place in an even grid",
         )

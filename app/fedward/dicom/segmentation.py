@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 
 from fedward.dicom.placement import TOLERANCE_VOXELS
 from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom

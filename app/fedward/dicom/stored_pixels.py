@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.filereader import dcmread
-from pydicom.pixels import get_decoder, pixel_array
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom
@@ -26,7 +28,7 @@ _PIXEL_TAGS = [
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData",
 ]  # fmt: skip
 #: Overlay Bit Position of the sixteen overlay groups (PS3.3 C.9.2).
-_OVERLAY_TAGS = [(0x6000 + 2 * group, 0x0102) for group in range(16)]
+_OVERLAY_TAGS = [Tag(0x6000 + 2 * group, 0x0102) for group in range(16)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def stored_values(path: Path, transfer_syntax_uid: str) -> NDArray[np.generic]:
     """
     try:
         with quiet_pydicom():
-            dataset = dcmread(path, force=True, specific_tags=[*_PIXEL_TAGS, *_OVERLAY_TAGS])
+            dataset = dcmread(path, force=True, specific_tags=[*(Tag(name) for name in _PIXEL_TAGS), *_OVERLAY_TAGS])
             dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
             values = pixel_array(dataset, raw=True)
             return _within_bits_stored(values, dataset)
@@ -116,7 +118,7 @@ def _within_bits_stored(values: NDArray[np.generic], dataset: FileDataset) -> ND
     if stored >= allocated or not stored:
         return values
     spare = values.dtype.itemsize * 8 - stored
-    kept = np.right_shift(np.left_shift(values, spare), spare)
+    kept: NDArray[np.generic] = np.right_shift(np.left_shift(values, spare), spare)
     if np.array_equal(kept, values) or _overlay_in_pixels(dataset):
         return kept
     if values.dtype.kind == "i" and not np.any(np.right_shift(values, stored)):

@@ -16,11 +16,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from fedward.errors import IdentityError, JobRefused
 from fedward.identity import canonical
 from fedward.identity.certificates import (
-    check_issued,
-    check_valid_at,
-    common_name,
+    check_chain,
     fingerprint,
     load_certificate,
+    public_key,
     read_certificate,
 )
 from fedward.identity.signing import load_private_key, sign, verify
@@ -52,9 +51,9 @@ class JobDocument(BaseModel):
         format: This document's version.
         id: 128 random bits, hexadecimal; a site runs it once.
         project: The federation.
-        sites: Who is asked, sorted.
+        sites: Who is asked, sorted, each once.
         created: When it was signed.
-        expires: After this a site refuses it.
+        expires: After this a site refuses it; at most the job's ``hours_valid`` later.
         job: What is proposed.
         release: What a publishing job brings; None for the other kinds.
     """
@@ -69,6 +68,20 @@ class JobDocument(BaseModel):
     expires: AwareDatetime
     job: Job
     release: ReleaseHashes | None = None
+
+    @model_validator(mode="after")
+    def _sites_are_a_sorted_set(self) -> Self:
+        if list(self.sites) != sorted(set(self.sites)):
+            raise ValueError(f"sites must be sorted and differ, got {list(self.sites)}")
+        if self.job.sites.minimum > len(self.sites):
+            raise ValueError(f"the job needs {self.job.sites.minimum} sites and asks {len(self.sites)}")
+        return self
+
+    @model_validator(mode="after")
+    def _window_is_the_jobs(self) -> Self:
+        if not self.created < self.expires <= self.created + timedelta(hours=self.job.hours_valid):
+            raise ValueError(f"the job is valid for {self.job.hours_valid} h, got {self.created} to {self.expires}")
+        return self
 
     @model_validator(mode="after")
     def _a_release_is_published(self) -> Self:
@@ -102,7 +115,7 @@ def new_job_document(
     return JobDocument(
         id=Secret().token(),
         project=project,
-        sites=tuple(sorted(sites)),
+        sites=tuple(sorted(set(sites))),
         created=now,
         expires=now + timedelta(hours=job.hours_valid),
         job=job,
@@ -114,10 +127,11 @@ def sign_job(document: JobDocument, *, private_key: bytes, certificate: bytes) -
     """Sign a document with the coordinator's key (both PEM).
 
     Raises:
-        IdentityError: ``unreadable_key``.
+        IdentityError: ``unreadable_key``, or ``bad_signature`` when the key is not the certificate's.
     """
     content = document.content()
     signature = sign(load_private_key(private_key), purpose=_PURPOSE, content=content)
+    verify(public_key(load_certificate(certificate)), signature, purpose=_PURPOSE, content=content)
     return SignedJob(document=content, signature=signature, certificate=certificate)
 
 
@@ -144,20 +158,22 @@ def verify_job(signed: SignedJob, trust: Identity, *, now: datetime) -> JobDocum
         JobRefused: ``wrong_project`` or ``expired_job``.
     """
     certificate = load_certificate(signed.certificate)
-    check_issued(certificate, read_certificate(trust.root_certificate))
-    check_valid_at(certificate, now)
-    found = fingerprint(certificate)
-    who = f"{common_name(certificate)!r} ({found})"
-    if found in trust.revoked:
-        raise IdentityError("revoked_signer", f"the job is signed by {who}, which [identity] revoked lists")
-    if found not in trust.coordinators:
-        raise IdentityError(
-            "unlisted_signer", f"the job is signed by {who}, which [identity] coordinators does not list"
-        )
-    verify(certificate.public_key(), signed.signature, purpose=_PURPOSE, content=signed.document)
+    _check_listed(fingerprint(certificate), trust)
+    check_chain(certificate, read_certificate(trust.root_certificate), now=now)
+    verify(public_key(certificate), signed.signature, purpose=_PURPOSE, content=signed.document)
     document = parse_document(signed.document)
     if document.project != trust.project:
         raise JobRefused("wrong_project", f"the job is of project {document.project}, this site is of {trust.project}")
     if not document.created - _CLOCK_SKEW <= now <= document.expires:
         raise JobRefused("expired_job", f"the job is valid from {document.created} to {document.expires}, now is {now}")
     return document
+
+
+def _check_listed(signer: str, trust: Identity) -> None:
+    """Hold the fingerprint against the site file before anything else in a foreign certificate is looked at."""
+    if signer in trust.revoked:
+        raise IdentityError("revoked_signer", f"the job is signed by {signer}, which [identity] revoked lists")
+    if signer not in trust.coordinators:
+        raise IdentityError(
+            "unlisted_signer", f"the job is signed by {signer}; [identity] coordinators does not list it"
+        )
