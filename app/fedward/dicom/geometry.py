@@ -188,6 +188,6 @@ def _refuse_uneven(headers: Sequence[ImageHeader], depth: NDArray[np.float64]) -
         gaps = np.diff(depth)
         raise SeriesRefused(
             "irregular_spacing",
-            f"the gaps between slices run from {gaps.min():.3f} to {gaps.max():.3f} mm; {headers[int(off.argmax())].path} "
+            f"the gaps run from {gaps.min():.3f} to {gaps.max():.3f} mm; {headers[int(off.argmax())].path} "
             f"lies {off.max():.3f} mm beside its place in an even grid",
         )

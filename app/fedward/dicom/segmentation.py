@@ -41,11 +41,10 @@ def segment_masks(path: Path, volume: Volume) -> Iterator[tuple[int, NDArray[np.
     try:
         with quiet_pydicom():
             dataset = dcmread(path)
-            frames = list(_frames(dataset))
-            shared = items(dataset, "SharedFunctionalGroupsSequence")
+            shared = next(iter(items(dataset, "SharedFunctionalGroupsSequence")), Dataset())
             _check_patient_space(dataset, volume)
-            for frame in frames:
-                number, rows, columns = _place(frame, shared[0] if shared else Dataset(), volume)
+            for frame in _frames(dataset, shared):
+                number, rows, columns = _place(frame, shared, volume)
                 yield from _onto_slice(frame, number, rows, columns, volume)
     except BROKEN_FILE_ERRORS as error:
         raise LabelRefused("unreadable_label", f"{path.name} does not decode ({type(error).__name__})") from error
@@ -57,7 +56,7 @@ def _check_patient_space(dataset: Dataset, volume: Volume) -> None:
         raise LabelRefused("wrong_frame_of_reference", "the label's Frame of Reference UID is not its image's")
 
 
-def _frames(dataset: Dataset) -> Iterator[_Frame]:
+def _frames(dataset: Dataset, shared: Dataset) -> Iterator[_Frame]:
     kind = text(dataset, "SegmentationType")
     pixels = np.asarray(pixel_array(dataset, raw=True))
     stack = pixels[None] if pixels.ndim == 2 else pixels
@@ -75,7 +74,8 @@ def _frames(dataset: Dataset) -> Iterator[_Frame]:
                 raise LabelRefused("unsupported_label", "it numbers more than 255 segments")
             yield _Frame(values.astype(np.uint8), 0, group)
         else:
-            segment = int(items(group, "SegmentIdentificationSequence")[0].ReferencedSegmentNumber)
+            named = items(group, "SegmentIdentificationSequence") or items(shared, "SegmentIdentificationSequence")
+            segment = int(named[0].ReferencedSegmentNumber)
             yield _Frame(values.astype(np.uint8), segment, group)
 
 
