@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +54,13 @@ class Cache:
         root: The site's folder for prepared cases; made when missing.
         settings: The job's grid and intensity scale.
         classes: The job's classes.
+        namings: What the site's sources call their classes: another naming gives other labels.
     """
 
-    def __init__(self, root: Path, settings: Input, classes: tuple[str, ...]) -> None:
-        document = json.dumps([_FORMAT, settings.model_dump(mode="json"), classes], sort_keys=True)
+    def __init__(
+        self, root: Path, settings: Input, classes: tuple[str, ...], *, namings: Sequence[Mapping[str, object]] = ()
+    ) -> None:
+        document = json.dumps([_FORMAT, settings.model_dump(mode="json"), classes, namings], sort_keys=True)
         self._root = root
         self._folder = root / hashlib.sha256(document.encode()).hexdigest()[:32]
         self._settings = settings

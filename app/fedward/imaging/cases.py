@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.dicom.source import open_source
-from fedward.dicom.volume import Label, Verdict, Volume
+from fedward.dicom.source import StudyCase, open_source
+from fedward.dicom.volume import Verdict
 from fedward.errors import LabelRefused, SeriesRefused, SourceError, Stopped
 from fedward.imaging.cache import Cache
 from fedward.imaging.grid import Grid, ModelImage, source_grid
@@ -23,40 +21,6 @@ from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings
 
 ALL_PARTS: tuple[Part, ...] = ("train", "validation", "test")
-
-
-class Study(Protocol):
-    """What is asked of a source's study: see :class:`fedward.dicom.source.StudyCase`."""
-
-    @property
-    def patient_key(self) -> str:
-        """The same for all studies of a patient."""
-
-    @property
-    def series_instance_uid(self) -> str:
-        """The series."""
-
-    @property
-    def modality(self) -> str:
-        """CT, MR or PT."""
-
-    @property
-    def has_label(self) -> bool:
-        """Whether a label refers to the series."""
-
-    @property
-    def verdict(self) -> Verdict:
-        """What the reader decided about it."""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All files that the image and its label are read from."""
-
-    def read(self) -> Volume:
-        """Read the image, or raise SeriesRefused."""
-
-    def read_label(self, classes: tuple[str, ...], volume: Volume) -> Label | None:
-        """Read the label on the volume's grid, or raise LabelRefused; None where it has none of the classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +112,7 @@ class SiteData:
     @classmethod
     def prepare(
         cls,
-        studies: Iterable[Study],
+        studies: Iterable[StudyCase],
         site: SiteSettings,
         job: TrainingJob,
         *,
@@ -158,12 +122,13 @@ class SiteData:
     ) -> SiteData:
         """Do the same for studies that are already listed. A refused series or label costs its own case only."""
         key = read_split_key(site.state)
-        cache = Cache(site.state / "cache", job.input, job.task.classes)
+        namings = tuple(source.classes for source in site.data)
+        cache = Cache(site.state / "cache", job.input, job.task.classes, namings=namings)
         labelled = sorted(
             (study for study in studies if study.has_label and study.modality == job.input.modality),
             key=lambda study: (study.patient_key, study.series_instance_uid),
         )
-        found: list[tuple[Study, Case]] = []
+        found: list[tuple[StudyCase, Case]] = []
         for study in labelled:
             part = assign(study.patient_key, key=key, split=site.split)
             name = cache.key(study.series_instance_uid, study.files)
@@ -222,7 +187,7 @@ class SiteData:
         return tuple(case for case in self.cases if case.part == part)
 
 
-def _prepare(study: Study, case: Case, classes: tuple[str, ...]) -> list[Verdict]:
+def _prepare(study: StudyCase, case: Case, classes: tuple[str, ...]) -> list[Verdict]:
     """Prepare a case unless it is there; give the verdict that costs it, if any."""
     if case.cache.holds(case.key):
         return []

@@ -89,6 +89,14 @@ def test_another_spacing_keeps_its_own_cases_and_old_inputs_go(tmp_path: Path) -
     assert len(list((tmp_path / "state" / "cache").iterdir())) == 3
 
 
+def test_another_naming_of_the_classes_reads_the_labels_anew(tmp_path: Path) -> None:
+    studies = studies_in(tmp_path / "dicom", 1)
+    for name in ("ball*", "sphere*"):
+        source = {"kind": "dicom", "path": str(tmp_path / "dicom"), "classes": {"ball": [name]}}
+        SiteData.prepare(studies, site_at(tmp_path, data=[source]), JOB)
+    assert studies[0].reads == ["p00", "p00"]
+
+
 def test_a_refused_series_costs_its_own_case_only(tmp_path: Path) -> None:
     studies = studies_in(tmp_path / "dicom", 3)
     studies[1].refuses = True
