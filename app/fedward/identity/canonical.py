@@ -24,7 +24,7 @@ def encode(value: object) -> bytes:
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise IdentityError("not_canonical", f"the value cannot be written as canonical JSON: {error}") from error
 
 

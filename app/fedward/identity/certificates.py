@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
@@ -24,7 +25,7 @@ def load_certificate(content: bytes) -> x509.Certificate:
         if content.lstrip().startswith(b"-----"):
             return x509.load_pem_x509_certificate(content)
         return x509.load_der_x509_certificate(content)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise IdentityError("untrusted_certificate", "expected an X.509 certificate in PEM or DER") from error
 
 
@@ -51,9 +52,24 @@ def fingerprint_of_file(path: Path) -> str:
 
 
 def common_name(certificate: x509.Certificate) -> str:
-    """Give the subject's common name, empty where it has none or several."""
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    """Give the subject's common name, empty where it has none or several, or its subject cannot be read."""
+    try:
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except ValueError:
+        return ""
     return str(names[0].value) if len(names) == 1 else ""
+
+
+def public_key(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
+    """Give the certificate's public key.
+
+    Raises:
+        IdentityError: ``unreadable_key``: no kind of key that is known here.
+    """
+    try:
+        return certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise IdentityError("unreadable_key", "the certificate holds no key of a known kind") from error
 
 
 def der(certificate: x509.Certificate) -> bytes:
@@ -61,21 +77,34 @@ def der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
+def check_chain(certificate: x509.Certificate, root: x509.Certificate, *, now: datetime) -> None:
+    """Check that ``root`` signed ``certificate`` directly and may do so, and that both are valid at ``now``.
+
+    Raises:
+        IdentityError: ``untrusted_certificate`` or ``expired_certificate``.
+    """
+    check_issued(certificate, root)
+    check_valid_at(root, now)
+    check_valid_at(certificate, now)
+
+
 def check_issued(certificate: x509.Certificate, root: x509.Certificate) -> None:
-    """Check that ``root`` signed ``certificate`` directly and may do so.
+    """Check that ``root`` is an authority and signed ``certificate`` directly; the root itself is no leaf.
 
     Raises:
         IdentityError: ``untrusted_certificate``.
     """
+    subject = common_name(certificate)
+    if not _is_authority(root):
+        raise IdentityError("untrusted_certificate", f"the root {common_name(root)!r} is not a certificate authority")
+    if _is_authority(certificate):
+        raise IdentityError("untrusted_certificate", f"{subject!r} is an authority's own certificate, not a leaf")
     try:
-        is_authority = root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
         certificate.verify_directly_issued_by(root)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise IdentityError(
-            "untrusted_certificate", f"the certificate of {common_name(certificate)!r} is not signed by this root"
+            "untrusted_certificate", f"the certificate of {subject!r} is not signed by this root"
         ) from error
-    if not is_authority:
-        raise IdentityError("untrusted_certificate", f"{common_name(root)!r} is not a certificate authority")
 
 
 def check_valid_at(certificate: x509.Certificate, now: datetime) -> None:
@@ -91,3 +120,17 @@ def check_valid_at(certificate: x509.Certificate, now: datetime) -> None:
             f"the certificate of {common_name(certificate)!r} is valid from {start:%Y-%m-%d} to {end:%Y-%m-%d}, "
             f"now is {now:%Y-%m-%d}",
         )
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    """Whether the basic constraints say ``CA:TRUE``.
+
+    Raises:
+        IdentityError: ``untrusted_certificate``: the extensions cannot be read.
+    """
+    try:
+        return bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
+    except x509.ExtensionNotFound:
+        return False
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise IdentityError("untrusted_certificate", "the certificate's extensions cannot be read") from error

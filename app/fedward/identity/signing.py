@@ -6,6 +6,8 @@ login, is none for another.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
@@ -14,6 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
 from fedward.errors import IdentityError
+
+#: How a key signs; the key alone decides, so that no message can choose a weaker way.
+Algorithm = Literal["ed25519", "rsa-pss-sha256"]
 
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
 
@@ -28,6 +33,19 @@ def load_private_key(pem: bytes) -> PrivateKeyTypes:
         return serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise IdentityError("unreadable_key", "the private key is not an unencrypted PEM key") from error
+
+
+def algorithm_of(key: PrivateKeyTypes | PublicKeyTypes) -> Algorithm:
+    """Give the one way in which a key of this kind signs.
+
+    Raises:
+        IdentityError: ``unreadable_key``: neither Ed25519 nor RSA.
+    """
+    if isinstance(key, Ed25519PrivateKey | Ed25519PublicKey):
+        return "ed25519"
+    if isinstance(key, RSAPrivateKey | RSAPublicKey):
+        return "rsa-pss-sha256"
+    raise IdentityError("unreadable_key", f"expected an Ed25519 or RSA key, found {type(key).__name__}")
 
 
 def sign(key: PrivateKeyTypes, *, purpose: str, content: bytes) -> bytes:
