@@ -15,7 +15,7 @@ from fedward.settings.site import SiteSettings
 Organisation = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 
 #: Certificates carry this name; it has the form of an address because NVFLARE demands one.
-Person = Annotated[str, Field(pattern=r"^[a-z0-9_.-]{1,32}@[a-z0-9.-]{1,24}\.[a-z]{2,6}$")]
+Person = Annotated[str, Field(pattern=r"^[a-z0-9_.-]{1,32}@[a-z0-9.-]{1,24}\.[a-z]{2,10}$")]
 
 
 class Project(Settings):

@@ -1,0 +1,141 @@
+"""A real federation at work: NVFLARE's own server and clients on this machine, with mutual TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+from safetensors.numpy import load_file
+
+from fedward.errors import FederationError
+from fedward.settings.job import InferenceJob, PublishJob, Sites
+from fedward_flare import processes
+from fedward_flare.jobs import prepare
+from fedward_flare.releases import release_job
+from fedward_flare.results import FinishedJob
+from fedward_flare.workdir import claimed
+from tiny_federation import NAMES, Federation, training_job
+
+pytestmark = pytest.mark.federation
+
+
+@pytest.fixture(scope="module")
+def finished(federation: Federation) -> FinishedJob:
+    return federation.run(training_job())
+
+
+def test_a_training_job_ends_with_a_record_a_model_and_curves(finished: FinishedJob, federation: Federation) -> None:
+    record = finished.record
+    assert record.status == "completed"
+    assert finished.engine_status == "FINISHED:COMPLETED"
+    assert [sorted(entry.weights) for entry in record.rounds] == [sorted(NAMES)] * 2
+    assert all(entry.score is not None for entry in record.rounds), "every round is validated, the last one too"
+    assert record.best_round in (1, 2)
+    assert finished.model is not None
+    assert load_file(finished.model)
+    assert finished.tensorboard is not None
+    assert finished.tensorboard.is_relative_to(federation.workdir.root / "tensorboard")
+    assert list(finished.tensorboard.iterdir())
+
+
+def test_a_released_model_is_installed_and_run_at_every_hospital(finished: FinishedJob, federation: Federation) -> None:
+    release = release_job(finished, federation.workdir)
+    everybody = Sites(minimum=4, deadline_s=120)
+    publish = prepare(PublishJob(kind="publish", name="publish", sites=everybody), federation.workdir, release=release)
+    published = federation.session.watch(federation.session.submit(publish), timeout_s=120)
+    assert {site: outcome.code for site, outcome in published.record.sites.items()} == dict.fromkeys(NAMES, "done")
+    infer = prepare(InferenceJob(kind="infer", name="infer", sites=everybody), federation.workdir)
+    inferred = federation.session.watch(federation.session.submit(infer), timeout_s=180)
+    assert {site: outcome.code for site, outcome in inferred.record.sites.items()} == dict.fromkeys(NAMES, "done")
+    assert all(sum(outcome.counts.values()) >= 10 for outcome in inferred.record.sites.values())
+
+
+def test_a_hospitals_no_costs_its_own_contribution(
+    federation: Federation, edited_site: Callable[[str, str, str], None]
+) -> None:
+    edited_site("west", "min_sites = 2", "min_sites = 2\nmax_rounds = 1")
+    trusted = federation.workdir.site_file("east").read_text().split("coordinators = [")[1].split("]")[0]
+    edited_site("east", trusted, f'"sha256:{"0" * 64}"')
+    record = federation.run(training_job(minimum=2)).record
+    assert record.status == "completed"
+    assert [entry.failures for entry in record.rounds] == [{"west": "too_many_rounds", "east": "unlisted_signer"}] * 2
+    assert "max_rounds is 1" in (federation.workdir.hospital("west") / "errors.log").read_text()
+
+
+def test_below_the_minimum_the_job_fails_with_each_sites_code(
+    federation: Federation, edited_site: Callable[[str, str, str], None]
+) -> None:
+    edited_site("west", "min_patients = 3", "min_patients = 1000")
+    record = federation.run(training_job(minimum=4)).record
+    assert (record.status, record.code) == ("failed", "too_few_sites")
+    assert record.rounds[0].failures == {"west": "too_few_patients"}
+
+
+def in_second_round(federation: Federation, job_id: str, site: str) -> psutil.Process:
+    """Wait until ``site`` has done its first round and give its job's process, which is in the second."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for process in processes.running(federation.workdir.state().mark):
+            with contextlib.suppress(psutil.Error):
+                command = process.cmdline()
+                if "nvflare.private.fed.app.client.worker_process" in command and site in command:
+                    state = federation.workdir.hospital(site) / "state" / "jobs" / job_id
+                    if state.is_dir() and list(state.iterdir()):
+                        return process
+        time.sleep(0.05)
+    raise AssertionError(f"the job's process at {site} did not do a round")
+
+
+def test_a_job_process_that_is_killed_in_a_round_is_replaced(federation: Federation) -> None:
+    job_id = federation.submit(training_job(steps=150, rounds=3))
+    process = in_second_round(federation, job_id, "south")
+    process.kill()
+    record = federation.session.watch(job_id, timeout_s=180).record
+    assert record.status == "completed"
+    assert [sorted(entry.weights) for entry in record.rounds] == [sorted(NAMES)] * 3
+
+
+def test_an_aborted_job_stops_and_says_so(federation: Federation) -> None:
+    job_id = federation.submit(training_job(steps=50, rounds=500))
+    in_second_round(federation, job_id, "north")
+    federation.session.abort(job_id)
+    aborted = federation.session.watch(job_id, timeout_s=60)
+    assert (aborted.record.status, aborted.engine_status) == ("aborted", "FINISHED:ABORTED")
+
+
+def test_every_listener_is_on_loopback(federation: Federation) -> None:
+    listening = [
+        connection.laddr.ip
+        for process in processes.running(federation.workdir.state().mark)
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 1 + len(NAMES)
+    assert set(listening) == {"127.0.0.1"}
+
+
+def test_a_second_federation_in_the_same_folder_is_refused(federation: Federation) -> None:
+    with pytest.raises(FederationError, match="workdir_in_use"), claimed(federation.workdir.root):
+        pass
+
+
+def test_a_whole_site_that_is_killed_in_a_round_does_not_stop_the_job(federation: Federation) -> None:
+    job_id = federation.submit(training_job(steps=150, rounds=3, deadline_s=45))
+    in_second_round(federation, job_id, "west")
+    kill_site(federation, "west")
+    record = federation.session.watch(job_id, timeout_s=180).record
+    assert record.status == "completed"
+    assert record.rounds[-1].failures == {"west": "deadline_missed"}
+    assert all({"north", "east", "south"} <= set(entry.weights) for entry in record.rounds)
+    late = [entry.seconds for entry in record.rounds if entry.failures]
+    assert all(seconds < 40 for seconds in late[1:]), "a dead site costs one deadline, not one a round"
+
+
+def kill_site(federation: Federation, name: str) -> None:
+    for process in processes.running(federation.workdir.state().mark):
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("FEDWARD_SITE_FILE") == str(federation.workdir.site_file(name)):
+                process.kill()
