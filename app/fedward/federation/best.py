@@ -8,12 +8,20 @@ from dataclasses import dataclass
 #: The metric that chooses, as a site file's ``share_metrics`` names it.
 SCORE = "validation_score"
 
+#: A site's number beyond these counts as not shared: one site's nonsense must not choose the model.
+_LARGEST = {SCORE: 1.0}
+_LARGEST_OTHER = 1e6
+
 
 def global_metric(
     metrics: Mapping[str, Mapping[str, float]], weights: Mapping[str, int], name: str = SCORE
 ) -> float | None:
-    """Give the weighted mean of one metric over the sites that share it; None when none does."""
-    shared = {site: values[name] for site, values in metrics.items() if name in values}
+    """Give the weighted mean of one metric over the sites that share it; None when none does.
+
+    A value that is negative, not finite or too large for its metric is left out.
+    """
+    largest = _LARGEST.get(name, _LARGEST_OTHER)
+    shared = {site: values[name] for site, values in metrics.items() if 0 <= values.get(name, -1) <= largest}
     total = sum(weights[site] for site in shared)
     if total <= 0:
         return None

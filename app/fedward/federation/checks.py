@@ -49,7 +49,7 @@ def check_weight(weight: int, *, cap: int, pinned: int | None) -> None:
     Raises:
         UpdateRefused: ``weight_invalid`` or ``weight_changed``.
     """
-    if not WEIGHT_STEP <= weight <= cap or weight % WEIGHT_STEP:
-        raise UpdateRefused("weight_invalid", f"expected a multiple of ten from 10 to {cap}, found {weight}")
+    if type(weight) is not int or not WEIGHT_STEP <= weight <= cap or weight % WEIGHT_STEP:
+        raise UpdateRefused("weight_invalid", f"expected a multiple of ten from 10 to {cap}, found {weight!r}")
     if pinned is not None and weight != pinned:
         raise UpdateRefused("weight_changed", f"the site's weight is {pinned} for this job, found {weight}")

@@ -92,11 +92,6 @@ class Participation:
         """Note that a site has answered, in time or late."""
         return replace(self, silent=self.silent - {site})
 
-    def after(self, outcome_weights: Mapping[str, int], failures: Mapping[str, str]) -> Participation:
-        """Note what a closed round has shown: the first weight of each site, and who missed the deadline."""
-        missed = {site for site, code in failures.items() if code == DEADLINE_MISSED}
-        return replace(self, silent=self.silent | missed, weights={**outcome_weights, **self.weights})
-
 
 @dataclass(frozen=True, eq=False)
 class Round:
@@ -135,7 +130,9 @@ class Round:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everybody who is waited for has answered."""
+        """Whether there is nobody left to wait for; below the minimum a silent site is given the whole deadline."""
+        if len(self.contributions) < self.rules.minimum:
+            return set(self.participation.sites) <= self.answered
         return set(self.participation.waited_for) <= self.answered
 
     def all_failures(self) -> dict[str, str]:
@@ -166,7 +163,10 @@ class Round:
         )
 
     def next_participation(self) -> Participation:
-        """Give what the following round starts from."""
+        """Give what the following round starts from: who is silent now, and the first weight of each site."""
         weights = {site: given.weight for site, given in self.contributions.items()}
-        answered = replace(self.participation, silent=self.participation.silent - self.answered)
-        return answered.after(weights, self.all_failures())
+        return replace(
+            self.participation,
+            silent=frozenset(self.participation.sites) - self.answered,
+            weights={**weights, **self.participation.weights},
+        )
