@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from fedward.errors import RoundFailed
 
+#: Numbers summed at a time: their float64 stays in the processor's cache, which is several times faster.
+_SLICE = 1 << 16
+
 
 def weighted_mean(updates: Mapping[str, NDArray[np.float32]], weights: Mapping[str, int]) -> NDArray[np.float32]:
     """Give the mean of ``updates``, each counted by its site's weight.
@@ -26,12 +29,12 @@ def weighted_mean(updates: Mapping[str, NDArray[np.float32]], weights: Mapping[s
     total = sum(weights[site] for site in updates)
     if total <= 0:
         raise RoundFailed("zero_weight", f"the weights of {len(updates)} updates sum to {total}")
-    mean: NDArray[np.float64] | None = None
-    for site in sorted(updates):
-        share = updates[site] * np.float64(weights[site] / total)
-        mean = share if mean is None else np.add(mean, share, out=mean)
-    assert mean is not None  # a positive total has at least one update
-    return mean.astype(np.float32)
+    shares = [(updates[site], np.float64(weights[site] / total)) for site in sorted(updates)]
+    mean = np.empty(shares[0][0].shape, np.float32)
+    for start in range(0, mean.size, _SLICE):
+        part = slice(start, start + _SLICE)
+        mean[part] = sum(update[part] * share for update, share in shares)
+    return mean
 
 
 def apply_update(weights: NDArray[np.float32], update: NDArray[np.float32]) -> NDArray[np.float32]:

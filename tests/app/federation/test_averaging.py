@@ -62,6 +62,12 @@ def test_the_sum_keeps_what_float32_would_lose() -> None:
     assert mean[0] == pytest.approx(1 / 3, abs=1e-7)
 
 
+def test_a_long_update_has_no_seams() -> None:
+    updates = {"a": np.arange(200_001, dtype=np.float32), "b": np.zeros(200_001, np.float32)}
+    mean = weighted_mean(updates, {"a": 10, "b": 10})
+    assert np.array_equal(mean, np.arange(200_001, dtype=np.float32) / 2)
+
+
 def test_the_updates_stay_as_they_were() -> None:
     update = np.ones(3, np.float32)
     weighted_mean({"a": update, "b": update}, {"a": 10, "b": 20})
