@@ -41,6 +41,9 @@ from fedward_flare.workdir import LOOPBACK, Workdir
 CONNECT_TIMEOUT_S = 20.0
 _TRY_S = 5.0
 
+#: How long (s) somebody who watches a job bears a server that does not answer.
+_PATIENCE_S = 30.0
+
 _FINISHED = "FINISHED"
 
 
@@ -137,7 +140,7 @@ class Session:
         job_id, flare_id = self._find(job_id)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         seen: JobRecord | None = None
-        while not _is_finished(status := self._status(flare_id)):
+        while not _is_finished(status := self._status_patiently(flare_id)):
             record = self._progress(flare_id)
             if record is not None and record != seen:
                 seen = record
@@ -167,6 +170,17 @@ class Session:
     def _status(self, flare_id: str) -> str:
         with _explained():
             return str(self._flare.get_job_meta(flare_id)["status"])
+
+    def _status_patiently(self, flare_id: str) -> str:
+        """Ask again for a while: a server that is short of processor time may miss an answer."""
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return self._status(flare_id)
+            except FederationError as error:
+                if error.code != "not_reachable" or time.monotonic() > until:
+                    raise
+                time.sleep(1.0)
 
     def _progress(self, flare_id: str) -> JobRecord | None:
         try:

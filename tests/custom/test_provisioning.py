@@ -7,12 +7,18 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from nvflare.fuel.sec.authz import AuthzContext, Person
+from nvflare.lighter.prov_utils import prepare_builders
+from nvflare.lighter.provision import prepare_project
+from nvflare.lighter.provisioner import Provisioner
+from nvflare.lighter.utils import load_yaml
 from nvflare.security.security import COMMAND_CATEGORIES, FLAuthorizer
 
 from fedward.identity.certificates import check_issued, common_name, fingerprint_of_file, read_certificate
 from fedward.settings.federation import FederationSettings
 from fedward.settings.site import read_site_settings, require_identity
 from fedward_flare.kits import provision
+from fedward_flare.quiet import quietly
+from fedward_flare.share import shared
 from fedward_flare.workdir import Workdir
 
 SITES = ("north", "east", "south")
@@ -124,3 +130,24 @@ def test_keys_survive_a_second_provisioning(federation: FederationSettings, work
     provision(federation, workdir, port=workdir.state().port, builder={})
     for name in names:
         assert sorted(p.read_bytes() for p in (workdir.kit(name) / "startup").glob("*.key")) == keys[name]
+
+
+def test_the_shipped_project_makes_kits_for_a_real_federation(tmp_path: Path) -> None:
+    project = load_yaml(str(shared("provision", "project.yml")))
+    with quietly():
+        Provisioner(str(tmp_path), prepare_builders(project)).provision(prepare_project(project))
+    kits = tmp_path / project["name"] / "prod_00"
+    site = json.loads((kits / "north" / "local" / "resources.json.default").read_text())
+    assert all(name.startswith("fedward_flare.") for name in site["class_allow_list"])
+    assert (kits / "coordinator@fedward.example" / "startup" / "release.key").exists()
+    assert not list((kits / "server.fedward.example").rglob("release.*"))
+    started = json.loads((kits / "server.fedward.example" / "startup" / "fed_server.json").read_text())
+    assert started["servers"][0]["service"]["target"] == "server.fedward.example:8002"
+
+
+def test_the_shipped_site_template_trusts_and_shares_nothing_yet() -> None:
+    site = read_site_settings(shared("provision", "site.toml"))
+    assert site.bounds.exchange_modes == ()
+    assert site.privacy.share_metrics == ()
+    assert not site.privacy.allow_non_private
+    assert not site.models.auto_activate
