@@ -11,12 +11,7 @@ from fedward.release.package import Release, ReleaseParts, Trust, read_parts, ve
 from fedward.release.passport import Passport
 from fedward.store.database import Database
 from fedward.store.jobs import was_witnessed
-from fedward.store.releases import (
-    StoredRelease,
-    check_rising,
-    find_release,
-    remember_release,
-)
+from fedward.store.releases import StoredRelease, find_release, remember_release
 
 #: Below the site's state folder.
 MODELS = "models"
@@ -51,24 +46,24 @@ def install_release(
         StoreError: the disk cannot take it; nothing is installed.
     """
     release = verify_release(parts, trust)
-    passport = release.passport
-    with database.transaction() as session:
-        check_rising(session, passport.name, passport.number)
+    passport, hashes = release.passport, parts.hashes
     if weights_sha256(parts, passport) != passport.weights_sha256:
         raise ReleaseRefused("altered_model", "the model file holds other weights than the passport names")
-    if not was_witnessed(database, job_id=passport.job_id, weights_sha256=passport.weights_sha256):
-        raise ReleaseRefused(
-            "not_witnessed", f"this site never received that model in job {passport.job_id}; it installs no other"
+    with database.transaction() as session:
+        remember_release(
+            session,
+            name=passport.name,
+            number=passport.number,
+            model_sha256=hashes.model,
+            passport_sha256=hashes.passport,
+            now=trust.now,
         )
-    write_release(release_folder(state, passport.name, passport.number), parts)
-    remember_release(
-        database,
-        name=passport.name,
-        number=passport.number,
-        model_sha256=parts.hashes.model,
-        passport_sha256=parts.hashes.passport,
-        now=trust.now,
-    )
+        if not was_witnessed(session, job_id=passport.job_id, weights_sha256=passport.weights_sha256):
+            raise ReleaseRefused(
+                "not_witnessed", f"this site never received that model in job {passport.job_id}; it installs no other"
+            )
+        # Before the commit: what the database names is on the disk.
+        write_release(release_folder(state, passport.name, passport.number), parts)
     return release
 
 

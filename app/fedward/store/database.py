@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, select
+from sqlalchemy import Engine, create_engine, event, inspect, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -19,6 +20,9 @@ from fedward.store.tables import SCHEMA_VERSION, Schema, Table
 
 FILE_NAME = "site.db"
 _BUSY_TIMEOUT_MS = 30_000
+
+#: What SQLite says when the disk is full, and when a quota or a file-size limit is reached.
+_NO_SPACE = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
 
 
 class Database:
@@ -32,20 +36,20 @@ class Database:
         """Open the database in the site's ``state`` folder; both are made when missing.
 
         Raises:
-            StoreError: ``newer_schema``: a later fedward wrote it; ``cannot_write``, ``no_space`` or
-                ``database_failed``.
+            StoreError: ``newer_schema``: a later fedward wrote it; ``unsafe_permissions``: others may change the
+                folder or see the file; ``cannot_write``, ``no_space`` or ``database_failed``.
         """
         path = state / FILE_NAME
         with explained_writes(path):
             state.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _keep_to_owner(state)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            _check_owned_alone(path)
         engine = create_engine(f"sqlite:///{path}")
         event.listen(engine, "connect", _make_durable)
         event.listen(engine, "begin", _begin_immediately)
         database = cls(engine)
-        with _explained():
-            Table.metadata.create_all(engine)
-        database._check_schema()
+        database._prepare_schema()
         return database
 
     @contextmanager
@@ -64,16 +68,35 @@ class Database:
         """Close every connection."""
         self._engine.dispose()
 
-    def _check_schema(self) -> None:
+    def _prepare_schema(self) -> None:
+        """Make the tables of a new database; leave those of a later fedward untouched."""
         with self.transaction() as session:
-            version = session.scalars(select(Schema.version)).one_or_none()
-            if version is None:
-                session.add(Schema(version=SCHEMA_VERSION))
-            elif version > SCHEMA_VERSION:
+            connection = session.connection()
+            is_new = not inspect(connection).has_table(Schema.__tablename__)
+            version = SCHEMA_VERSION if is_new else session.scalars(select(Schema.version)).one()
+            if version > SCHEMA_VERSION:
                 raise StoreError(
                     "newer_schema",
                     f"the site database has schema {version}, this fedward knows {SCHEMA_VERSION}: install a later one",
                 )
+            if is_new:
+                Table.metadata.create_all(connection)
+                session.add(Schema(version=SCHEMA_VERSION))
+
+
+def _keep_to_owner(folder: Path) -> None:
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & 0o022:
+        raise StoreError(
+            "unsafe_permissions", f"others may write to the folder {folder.name}; make it yours alone: chmod 700"
+        )
+    if mode & 0o055:
+        folder.chmod(0o700)
+
+
+def _check_owned_alone(path: Path) -> None:
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise StoreError("unsafe_permissions", f"others may read or write {path.name}; make it yours alone: chmod 600")
 
 
 @contextmanager
@@ -81,18 +104,25 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        is_full = isinstance(error.orig, sqlite3.OperationalError) and "full" in str(error.orig)
-        code = "no_space" if is_full else "database_failed"
-        raise StoreError(code, f"the site database could not do it: {error.orig}") from error
+        raise _as_store_error(error.orig) from error
+    except sqlite3.Error as error:
+        raise _as_store_error(error) from error
     except SQLAlchemyError as error:
         raise StoreError("database_failed", f"the site database could not do it: {type(error).__name__}") from error
+
+
+def _as_store_error(error: BaseException | None) -> StoreError:
+    name = getattr(error, "sqlite_errorname", "")
+    if name in _NO_SPACE:
+        return StoreError("no_space", f"the disk, a quota or a file-size limit is full: {error} ({name})")
+    return StoreError("database_failed", f"the site database could not do it: {error} ({name})")
 
 
 def _make_durable(connection: Any, _: object) -> None:
     """Write ahead, flush every commit to the disk, and leave the start of transactions to us."""
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_TIMEOUT_MS}"):
+    for pragma in (f"busy_timeout={_BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from fedward.errors import JobRefused
 from fedward.store.database import Database
@@ -49,10 +50,9 @@ def witness(database: Database, *, job_id: str, number: int, weights_sha256: str
             raise JobRefused("model_changed", f"round {number} of job {job_id} came before with another model")
 
 
-def was_witnessed(database: Database, *, job_id: str, weights_sha256: str) -> bool:
+def was_witnessed(session: Session, *, job_id: str, weights_sha256: str) -> bool:
     """Whether this site itself received a model in a job."""
     query = select(WitnessedModel).where(
         WitnessedModel.job_id == job_id, WitnessedModel.weights_sha256 == weights_sha256
     )
-    with database.transaction() as session:
-        return session.scalars(query).first() is not None
+    return session.scalars(query).first() is not None

@@ -31,30 +31,14 @@ class StoredRelease:
     was_active: bool
 
 
-def newest_number(database: Database, name: str) -> int:
-    """Give the highest number of a release name at this site; 0 when there is none."""
-    return max((release.number for release in stored_releases(database) if release.name == name), default=0)
-
-
 def remember_release(
-    database: Database, *, name: str, number: int, model_sha256: str, passport_sha256: str, now: datetime
+    session: Session, *, name: str, number: int, model_sha256: str, passport_sha256: str, now: datetime
 ) -> None:
-    """Keep a release as a candidate.
+    """Keep a release as a candidate; its number must rise.
 
     Raises:
         ReleaseRefused: ``already_installed``, or ``older_release`` when a later number of the name is here.
     """
-    with database.transaction() as session:
-        check_rising(session, name, number)
-        session.add(
-            InstalledRelease(
-                name=name, number=number, model_sha256=model_sha256, passport_sha256=passport_sha256, installed_at=now
-            )
-        )
-
-
-def check_rising(session: Session, name: str, number: int) -> None:
-    """Refuse a release number that does not rise."""
     numbers = session.scalars(select(InstalledRelease.number).where(InstalledRelease.name == name)).all()
     if number in numbers:
         raise ReleaseRefused("already_installed", f"release {name} {number} is installed here already")
@@ -63,6 +47,12 @@ def check_rising(session: Session, name: str, number: int) -> None:
             "older_release",
             f"release {name} {max(numbers)} is installed here; {number} is older (fedward model rollback goes back)",
         )
+    session.add(
+        InstalledRelease(
+            name=name, number=number, model_sha256=model_sha256, passport_sha256=passport_sha256, installed_at=now
+        )
+    )
+    session.flush()
 
 
 def activate(database: Database, *, name: str, number: int, now: datetime) -> None:

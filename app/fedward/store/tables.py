@@ -61,7 +61,7 @@ class WitnessedModel(Table):
 
 
 class InstalledRelease(Table):
-    """A release in the site's model store; ``activated_at`` is None while it is a candidate."""
+    """A release in the site's model store; it is a candidate until an :class:`Activation` names it."""
 
     __tablename__ = "installed_release"
 
