@@ -19,7 +19,7 @@ Place = Literal["juxta_vascular", "juxta_pleural", "isolated"]
 K = TypeVar("K", bound="str | int")
 
 #: Equivalent diameters that are drawn, mm: the long axis then stays between 6 and 20 mm.
-SMALLEST_MM, LARGEST_MM = 6.4, 17.0
+SMALLEST_MM, LARGEST_MM = 6.4, 18.0
 
 #: Share of the patients with nodules who have 1, 2, ... of them.
 COUNTS: Mapping[int, float] = {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.22, 5: 0.18}
