@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
 from fedward.errors import IdentityError
@@ -19,14 +21,16 @@ def load_certificate(content: bytes) -> x509.Certificate:
     """Read a certificate in PEM or DER.
 
     Raises:
-        IdentityError: ``untrusted_certificate``: it is neither.
+        IdentityError: ``untrusted_certificate``: it is neither, or breaks RFC 5280 so that cryptography warns of it
+            (such as a serial number that is not positive).
     """
+    is_pem = content.lstrip().startswith(b"-----")
     try:
-        if content.lstrip().startswith(b"-----"):
-            return x509.load_pem_x509_certificate(content)
-        return x509.load_der_x509_certificate(content)
-    except (ValueError, x509.InvalidVersion) as error:
-        raise IdentityError("untrusted_certificate", "expected an X.509 certificate in PEM or DER") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", CryptographyDeprecationWarning)
+            return x509.load_pem_x509_certificate(content) if is_pem else x509.load_der_x509_certificate(content)
+    except (ValueError, x509.InvalidVersion, CryptographyDeprecationWarning) as error:
+        raise IdentityError("untrusted_certificate", "expected a sound X.509 certificate in PEM or DER") from error
 
 
 def read_certificate(path: Path) -> x509.Certificate:

@@ -8,12 +8,12 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from fedward.errors import ReleaseRefused
-from fedward.federation.record import JobRecord
+from fedward.errors import ModelError, ReleaseRefused
+from fedward.federation.record import JobRecord, RoundRecord
 from fedward.identity.certificates import fingerprint
 from fedward.identity.document import JobDocument
 from fedward.models.networks import build
-from fedward.models.weights import flattened, layout_of
+from fedward.models.weights import Layout, flattened, layout_of
 from fedward.release.package import ReleaseParts, parameters_of, sign_release
 from fedward.release.passport import Passport
 from fedward.settings.job import TrainingJob
@@ -41,14 +41,18 @@ def make_release(
         certificate: Its certificate.
 
     Raises:
-        ReleaseRefused: the job trained nothing, or the model is not the one that its record names.
+        ReleaseRefused: ``unfinished_job``: the record is not that of this job, completed and with a model;
+            ``altered_model``: the model is not the one that the record names.
         IdentityError: the key is not the certificate's.
     """
-    job = document.job
-    if not isinstance(job, TrainingJob) or record.best_round is None:
-        raise ReleaseRefused("missing_part", f"job {record.id} has no model to release: {record.kind}, {record.status}")
+    job, best = document.job, _best_round(record)
+    is_done = record.id == document.id and record.status == "completed"
+    if not isinstance(job, TrainingJob) or not is_done or best is None:
+        raise ReleaseRefused(
+            "unfinished_job", f"job {document.id} has no model to release: {record.id}, {record.kind}, {record.status}"
+        )
     layout = layout_of(build(job.network, task=job.task))
-    weights_sha256 = hashlib.sha256(flattened(layout, parameters_of(model)).tobytes()).hexdigest()
+    weights_sha256 = _weights_sha256(layout, model)
     if weights_sha256 != record.weights_sha256:
         raise ReleaseRefused("altered_model", f"the model of job {record.id} is not the one that its record names")
     passport = Passport(
@@ -65,15 +69,32 @@ def make_release(
         layout_digest=layout.digest,
         job_id=document.id,
         job_sha256=document.digest,
-        rounds=record.best_round,
-        participants=tuple(sorted({site for entry in record.rounds for site in entry.weights})),
-        metrics=_metrics(record),
+        rounds=best.number,
+        participants=_participants(record, best, asked=document.sites),
+        metrics=_metrics(best),
         signer=fingerprint(certificate),
     )
     return sign_release(model, passport, key=key, certificate=certificate)
 
 
-def _metrics(record: JobRecord) -> dict[str, float]:
-    best = next(entry for entry in record.rounds if entry.number == record.best_round)
+def _best_round(record: JobRecord) -> RoundRecord | None:
+    """Give the round that the kept model ended; the server wrote the record, so the round may not be there."""
+    return next((entry for entry in record.rounds if entry.number == record.best_round), None)
+
+
+def _weights_sha256(layout: Layout, model: bytes) -> str:
+    try:
+        return hashlib.sha256(flattened(layout, parameters_of(model)).tobytes()).hexdigest()
+    except ModelError as error:
+        raise ReleaseRefused("altered_model", f"the model does not fit the job's network: {error.detail}") from error
+
+
+def _participants(record: JobRecord, best: RoundRecord, *, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the sites whose updates went into the model; the server's record may name only those that were asked."""
+    gave = {site for entry in record.rounds if entry.number <= best.number for site in entry.weights}
+    return tuple(sorted(gave & set(asked)))
+
+
+def _metrics(best: RoundRecord) -> dict[str, float]:
     values = {"validation_score": best.score, "validation_false_positives": best.false_positives}
     return {name: value for name, value in values.items() if value is not None}

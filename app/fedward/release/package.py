@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fedward.errors import IdentityError, ReleaseRefused
-from fedward.files import whole_folder
+from fedward.files import whole_folder, write_bytes
 from fedward.identity import canonical
 from fedward.identity.certificates import (
     check_issued,
@@ -27,15 +26,18 @@ from fedward.identity.certificates import (
     der,
     fingerprint,
     load_certificate,
+    public_key,
 )
 from fedward.identity.document import ReleaseHashes
 from fedward.identity.release_identity import release_subject
-from fedward.identity.signing import sign, verify
+from fedward.identity.signing import algorithm_of, sign, verify
 from fedward.release.passport import Passport, parse_passport
+from fedward.settings.site import Fingerprint
 
 MODEL, PASSPORT, SIGNATURE = "model.safetensors", "passport.json", "passport.sig"
 
 _PURPOSE = "release"
+_ENVELOPE = {"algorithm", "certificate", "signature"}
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,19 @@ class Release:
 
 @dataclass(frozen=True)
 class Trust:
-    """What a site checks a release against: the federation's root, its project, and the moment."""
+    """What a site checks a release against.
+
+    Attributes:
+        root: The federation's root certificate.
+        project: The federation.
+        now: The moment, with time zone.
+        revoked: Fingerprints of certificates that count no more.
+    """
 
     root: x509.Certificate
     project: str
     now: datetime
+    revoked: tuple[Fingerprint, ...] = ()
 
 
 def model_bytes(parameters: Mapping[str, NDArray[np.float32]]) -> bytes:
@@ -96,11 +106,11 @@ def parameters_of(model: bytes) -> dict[str, NDArray[np.float32]]:
     """Read the content of ``model.safetensors``.
 
     Raises:
-        ReleaseRefused: ``altered_model``: not safetensors.
+        ReleaseRefused: ``altered_model``: not safetensors, or numbers of a type that numpy lacks.
     """
     try:
         parameters: dict[str, NDArray[np.float32]] = load(model)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ReleaseRefused("altered_model", f"{MODEL} is not a safetensors file: {error}") from error
     return parameters
 
@@ -118,8 +128,9 @@ def sign_release(
         raise ReleaseRefused("altered_passport", "the passport must name this model's hash and this signer")
     content = passport.content()
     signature = sign(key, purpose=_PURPOSE, content=content)
-    verify(certificate.public_key(), signature, purpose=_PURPOSE, content=content)
+    verify(public_key(certificate), signature, purpose=_PURPOSE, content=content)
     envelope = {
+        "algorithm": algorithm_of(key),
         "certificate": base64.b64encode(der(certificate)).decode(),
         "signature": base64.b64encode(signature).decode(),
     }
@@ -127,14 +138,14 @@ def sign_release(
 
 
 def write_release(folder: Path, parts: ReleaseParts, *, mode: int = 0o700) -> None:
-    """Write the three files to ``folder``, all or none.
+    """Write the three files to ``folder``, all or none, each flushed to the disk; ``mode`` is the folder's.
 
     Raises:
         StoreError: the disk cannot take them.
     """
     with whole_folder(folder, mode=mode) as temporary:
         for name, content in ((MODEL, parts.model), (PASSPORT, parts.passport), (SIGNATURE, parts.signature)):
-            (temporary / name).write_bytes(content)
+            write_bytes(temporary / name, content, mode=mode & 0o666)
 
 
 def read_parts(folder: Path) -> ReleaseParts:
@@ -146,7 +157,10 @@ def read_parts(folder: Path) -> ReleaseParts:
     missing = [name for name in (MODEL, PASSPORT, SIGNATURE) if not (folder / name).is_file()]
     if missing:
         raise ReleaseRefused("missing_part", f"{folder.name} lacks {', '.join(missing)}")
-    model, passport, signature = ((folder / name).read_bytes() for name in (MODEL, PASSPORT, SIGNATURE))
+    try:
+        model, passport, signature = ((folder / name).read_bytes() for name in (MODEL, PASSPORT, SIGNATURE))
+    except OSError as error:
+        raise ReleaseRefused("missing_part", f"a file of {folder.name} cannot be read: {error.strerror}") from error
     return ReleaseParts(model=model, passport=passport, signature=signature)
 
 
@@ -158,7 +172,9 @@ def verify_release(parts: ReleaseParts, trust: Trust | None = None) -> Release:
 
     Raises:
         ReleaseRefused: ``altered_passport``, ``altered_signature``, ``altered_model``; with ``trust`` also
-            ``untrusted_signer``, ``expired_certificate``, ``wrong_project``.
+            ``untrusted_signer`` (another root), ``wrong_subject`` (the root's, but no release certificate of this
+            project: the server, a hospital, a coordinator's login), ``revoked_signer``, ``expired_certificate`` and
+            ``wrong_project``.
     """
     passport = parse_passport(parts.passport)
     certificate, signature = _envelope(parts.signature)
@@ -170,7 +186,7 @@ def verify_release(parts: ReleaseParts, trust: Trust | None = None) -> Release:
     if trust:
         _check_signer(certificate, trust)
     try:
-        verify(certificate.public_key(), signature, purpose=_PURPOSE, content=parts.passport)
+        verify(public_key(certificate), signature, purpose=_PURPOSE, content=parts.passport)
     except IdentityError as error:
         raise ReleaseRefused("altered_signature", f"{SIGNATURE}: {error.detail}") from error
     if _sha256(parts.model) != passport.model_sha256:
@@ -188,8 +204,11 @@ def _check_signer(certificate: x509.Certificate, trust: Trust) -> None:
         raise ReleaseRefused("untrusted_signer", error.detail) from error
     subject, expected = common_name(certificate), release_subject(trust.project)
     if subject != expected:
-        raise ReleaseRefused("untrusted_signer", f"expected the signer {expected}, found {subject}")
+        raise ReleaseRefused("wrong_subject", f"expected the signer {expected}, found {subject!r}")
+    if fingerprint(certificate) in trust.revoked:
+        raise ReleaseRefused("revoked_signer", f"[identity] revoked lists the signer {fingerprint(certificate)}")
     try:
+        check_valid_at(trust.root, trust.now)
         check_valid_at(certificate, trust.now)
     except IdentityError as error:
         raise ReleaseRefused("expired_certificate", error.detail) from error
@@ -199,11 +218,13 @@ def _envelope(content: bytes) -> tuple[x509.Certificate, bytes]:
     """Read ``passport.sig``; its base64 must be the one encoding of what it holds."""
     try:
         parts = canonical.decode(content)
-        if set(parts) != {"certificate", "signature"}:
-            raise ValueError(f"expected certificate and signature, found {sorted(parts)}")
-        certificate, signature = (_from_base64(parts[name]) for name in ("certificate", "signature"))
-        return load_certificate(certificate), signature
-    except (IdentityError, ValueError, TypeError, binascii.Error) as error:
+        if set(parts) != _ENVELOPE:
+            raise ValueError(f"expected {', '.join(sorted(_ENVELOPE))}, found {sorted(parts)}")
+        certificate = load_certificate(_from_base64(parts["certificate"]))
+        if parts["algorithm"] != algorithm_of(public_key(certificate)):
+            raise ValueError("the algorithm is not that of the certificate's key")
+        return certificate, _from_base64(parts["signature"])
+    except (IdentityError, ValueError, TypeError) as error:
         detail = error.detail if isinstance(error, IdentityError) else str(error)
         raise ReleaseRefused("altered_signature", f"{SIGNATURE}: {detail}") from error
 

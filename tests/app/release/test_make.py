@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from fedward.errors import IdentityError, ReleaseRefused
+from fedward.federation.best import Best
+from fedward.federation.record import JobRecord, RoundRecord
+from fedward.identity.certificates import fingerprint
+from fedward.identity.document import JobDocument, new_job_document
+from fedward.models.networks import build
+from fedward.models.weights import layout_of, named, read_weights
+from fedward.release.make import make_release
+from fedward.release.package import ReleaseParts, model_bytes, verify_release
+from release_cases import CERTIFICATE, KEY, release_identity, trust
+from trust_cases import NOW, PROJECT, Authority, inference_job, training_job
+
+JOB = training_job()
+NETWORK = build(JOB.network, task=JOB.task)
+LAYOUT, WEIGHTS = layout_of(NETWORK), read_weights(NETWORK)
+MODEL = model_bytes(named(LAYOUT, WEIGHTS))
+WEIGHTS_SHA256 = hashlib.sha256(WEIGHTS.tobytes()).hexdigest()
+DOCUMENT = new_job_document(JOB, project=PROJECT, sites=("east", "north", "south"), now=NOW)
+
+
+def record(document: JobDocument = DOCUMENT) -> JobRecord:
+    made = JobRecord.begin(document)
+    for number, sites in enumerate([("east", "north"), ("north", "stranger"), ("east", "south")], start=1):
+        made = made.with_round(RoundRecord(number=number, seconds=1.0, weights=dict.fromkeys(sites, 10)))
+    made = made.with_validation(2, score=0.75, false_positives=0.5, metrics={})
+    return made.with_best(Best(round_number=2, score=0.75), WEIGHTS_SHA256).end("completed", None)
+
+
+def release(made: JobRecord, *, model: bytes = MODEL, document: JobDocument = DOCUMENT) -> ReleaseParts:
+    return make_release(model, document, made, number=4, now=NOW, key=KEY, certificate=CERTIFICATE)
+
+
+def test_the_passport_tells_the_jobs_story() -> None:
+    passport = verify_release(release(record()), trust()).passport
+    assert (passport.name, passport.number, passport.project, passport.created) == ("lung_nodule", 4, PROJECT, NOW)
+    assert (passport.task, passport.input, passport.network) == (JOB.task, JOB.input, JOB.network)
+    assert passport.patch_size == JOB.training.patch_size
+    assert (passport.job_id, passport.job_sha256) == (DOCUMENT.id, DOCUMENT.digest)
+    assert (passport.weights_sha256, passport.layout_digest) == (WEIGHTS_SHA256, LAYOUT.digest)
+    assert passport.metrics == {"validation_score": 0.75, "validation_false_positives": 0.5}
+    assert passport.signer == fingerprint(CERTIFICATE)
+    assert not passport.private
+
+
+def test_only_sites_that_were_asked_and_came_before_the_model_took_part() -> None:
+    passport = verify_release(release(record())).passport
+    assert passport.rounds == 2
+    assert passport.participants == ("east", "north")
+
+
+OTHER = new_job_document(JOB, project=PROJECT, sites=("east", "north"), now=NOW)
+INFERENCE = new_job_document(inference_job(), project=PROJECT, sites=("east",), now=NOW)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        record(OTHER),
+        JobRecord.begin(DOCUMENT).end("completed", None),
+        record().end("failed", "too_few_sites"),
+        record().model_copy(update={"best_round": 9}),
+        record().model_copy(update={"best_round": None}),
+    ],
+    ids=["another job's", "without a model", "failed", "best round unknown", "no best round"],
+)
+def test_a_record_without_a_model_makes_no_release(made: JobRecord) -> None:
+    with pytest.raises(ReleaseRefused, match="unfinished_job"):
+        release(made)
+
+
+def test_a_job_that_trains_nothing_makes_no_release() -> None:
+    with pytest.raises(ReleaseRefused, match="unfinished_job"):
+        release(JobRecord.begin(INFERENCE).end("completed", None), document=INFERENCE)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        b"",
+        model_bytes(named(LAYOUT, WEIGHTS + np.float32(1e-3))),
+        model_bytes({"weight": np.zeros(3, np.float32)}),
+        model_bytes({name: value.ravel() for name, value in named(LAYOUT, WEIGHTS).items()}),
+    ],
+    ids=["none", "other weights", "other network", "other shapes"],
+)
+def test_a_model_that_the_record_does_not_name_makes_no_release(model: bytes) -> None:
+    with pytest.raises(ReleaseRefused, match="altered_model"):
+        release(record(), model=model)
+
+
+def test_a_key_that_is_not_the_certificates_makes_no_release() -> None:
+    key, _ = release_identity(Authority())
+    with pytest.raises(IdentityError, match="bad_signature"):
+        make_release(MODEL, DOCUMENT, record(), number=1, now=NOW, key=key, certificate=CERTIFICATE)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from fedward.errors import ReleaseRefused
+from fedward.identity import canonical
+from fedward.release.passport import parse_passport
+from release_cases import passport
+
+
+def test_its_text_gives_the_passport_back() -> None:
+    made = passport(stands_on=("nodule-1",), private=True, epsilon=8.0, delta=1e-5)
+    assert parse_passport(made.content()) == made
+
+
+def test_it_says_in_plain_words_that_training_was_not_private() -> None:
+    assert json.loads(passport().content())["private"] is False
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"number": 0},
+        {"name": "../etc"},
+        {"project": "a/b"},
+        {"model_sha256": "A" * 64},
+        {"job_id": "d" * 31},
+        {"participants": ("East Hospital",)},
+        {"metrics": {"validation_score": float("nan")}},
+        {"metrics": {"Not A Name": 1.0}},
+        {"format": "fedward-passport/2"},
+        {"signer": "md5:00"},
+        {"created": "2031-05-17T12:30:15"},
+        {"epsilon": 0.0},
+        {"path": "weights.pt"},
+    ],
+    ids=str,
+)
+def test_a_passport_that_says_something_else_is_none(more: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(more))):
+        passport(**more)
+
+
+def altered(content: bytes, pattern: str, replacement: str) -> bytes:
+    text, count = re.subn(pattern, replacement, content.decode())
+    assert count == 1
+    return text.encode()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [
+        (r'"rounds":3', '"rounds":3.0'),
+        (r'"rounds":3', '"rounds":"3"'),
+        (r'"rounds":3', '"rounds": 3'),
+        (r'"rounds":3', '"rounds":true'),
+        (r'"stands_on":\[\],', ""),
+        (r'"format"', '"epoch":1,"format"'),
+        (r"250Z", "250+00:00"),
+        (r"^\{", '[{"'),
+    ],
+)
+def test_another_text_is_refused(pattern: str, replacement: str) -> None:
+    with pytest.raises(ReleaseRefused, match="altered_passport"):
+        parse_passport(altered(passport().content(), pattern, replacement))
+
+
+def test_a_canonical_object_that_is_no_passport_is_refused() -> None:
+    with pytest.raises(ReleaseRefused, match="altered_passport"):
+        parse_passport(canonical.encode({"name": "nodule"}))
