@@ -103,6 +103,9 @@ def check_issued(certificate: x509.Certificate, root: x509.Certificate) -> None:
         raise IdentityError("untrusted_certificate", f"the root {common_name(root)!r} is not a certificate authority")
     if _is_authority(certificate):
         raise IdentityError("untrusted_certificate", f"{subject!r} is an authority's own certificate, not a leaf")
+    # Else a second certificate, with another fingerprint, would carry the same signature and escape a revocation.
+    if not der(certificate).endswith(b"\0" + certificate.signature):
+        raise IdentityError("untrusted_certificate", f"the signature of {subject!r} is not in its one DER encoding")
     try:
         certificate.verify_directly_issued_by(root)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:

@@ -94,3 +94,15 @@ def test_no_flipped_byte_of_a_certificate_passes_the_chain_check() -> None:
         altered[place] ^= 1
         with pytest.raises(IdentityError, match=r"untrusted_certificate|expired_certificate"):
             check_chain(load_certificate(bytes(altered)), ROOT.certificate, now=NOW)
+
+
+def test_no_second_certificate_carries_the_same_signature() -> None:
+    """The byte before the signature counts its unused bits; where the last bit is 0, DER readers accept 1 too."""
+    leaf = next(leaf for leaf in (ROOT.leaf("north") for _ in range(100)) if leaf.signature[-1] % 2 == 0)
+    content = bytearray(der(leaf))
+    content[-len(leaf.signature) - 1] = 1
+    twin = load_certificate(bytes(content))
+    assert fingerprint(twin) != fingerprint(leaf)
+    twin.verify_directly_issued_by(ROOT.certificate)
+    with pytest.raises(IdentityError, match="untrusted_certificate"):
+        check_issued(twin, ROOT.certificate)

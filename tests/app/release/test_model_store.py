@@ -129,7 +129,11 @@ def test_an_installed_model_runs_on_after_its_certificate_has_expired(database: 
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("model.safetensors", "altered_model"), ("passport.json", "altered_passport"), ("passport.sig", "altered")],
+    [
+        ("model.safetensors", "altered_model"),
+        ("passport.json", "altered_passport"),
+        ("passport.sig", "altered_signature|untrusted_signer"),
+    ],
 )
 def test_an_installed_file_that_changed_is_not_run(database: Database, state: Path, name: str, code: str) -> None:
     install(database, state)
