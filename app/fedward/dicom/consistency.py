@@ -10,6 +10,7 @@ from fedward.dicom.classes import MULTI_FRAME, SINGLE_FRAME, is_secondary_captur
 from fedward.dicom.geometry import ORIENTATION_TOLERANCE
 from fedward.dicom.objects import ImageHeader
 from fedward.dicom.stored_pixels import can_decode
+from fedward.dicom.values import is_derived_key
 from fedward.errors import SeriesRefused
 
 _MODALITIES = frozenset(SINGLE_FRAME.values())
@@ -52,7 +53,8 @@ def _same(headers: Sequence[ImageHeader], value: Callable[[ImageHeader], Hashabl
 
 
 def _mixed_patients_and_studies(headers: Sequence[ImageHeader]) -> None:
-    if not _same(headers, lambda header: header.patient_key):
+    patients = {header.patient_key for header in headers}
+    if len(patients) > 1 and not all(is_derived_key(key) for key in patients):
         raise SeriesRefused("mixed_patient", "its images carry the ids of several patients (0010,0020)")
     if not _same(headers, lambda header: header.study_instance_uid):
         raise SeriesRefused("mixed_study", "its images belong to several studies (0020,000D); a series belongs to one")

@@ -6,12 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fedward.dicom.labels import labels_of, read_object
+import numpy as np
+
+from fedward.dicom.labels import read_object
+from fedward.dicom.matching import labels_of, orphans
 from fedward.dicom.nifti import write_nifti
 from fedward.dicom.reader import Scan, ScannedSeries, scan
-from fedward.dicom.source import unmatched_verdicts
 from fedward.dicom.volume import Verdict, Volume
 from fedward.errors import LabelRefused, SeriesRefused
+
+#: What a label file of one byte a voxel can number.
+MOST_SEGMENTS = 255
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ def convert(root: Path, out: Path, *, progress: Callable[[int, int], None] | Non
         converted.append(_convert(series, scanned, out))
         if progress:
             progress(number, len(scanned.series))
-    lost = (*scanned.broken_verdicts, *unmatched_verdicts(scanned))
+    lost = (*scanned.broken_verdicts, *orphans(scanned))
     return [*converted, *(ConvertedSeries(None, None, (verdict,)) for verdict in lost)]
 
 
@@ -70,13 +75,15 @@ def _convert_label(series: ScannedSeries, scanned: Scan, volume: Volume, out: Pa
         return None
     if len(candidates) > 1:
         names = ", ".join(str(label.path) for label in candidates)
-        raise LabelRefused("several_labels", f"{names} all label this series")
+        raise LabelRefused("several_labels", f"{names} all label this series; keep the one that is the truth")
     label = candidates[0]
     values = {number: value for value, (number, _) in enumerate(label.segments, start=1)}
-    if len(values) > 255:
-        raise LabelRefused("unsupported_label", f"{label.path}: more than 255 segments")
+    if len(values) > MOST_SEGMENTS:
+        raise LabelRefused("unsupported_label", f"{label.path}: more than {MOST_SEGMENTS} segments")
+    array = np.zeros(volume.array.shape, dtype=np.uint8)
+    read_object(series.root, label, volume, values, onto=array)
     path = out / f"{volume.series_instance_uid}_label.nii.gz"
-    write_nifti(path, read_object(series.root, label, volume, values), volume.affine)
+    write_nifti(path, array, volume.affine)
     return path
 
 

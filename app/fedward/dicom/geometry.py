@@ -87,6 +87,8 @@ def _pixel_spacing(header: ImageHeader) -> tuple[float, float]:
 
 
 def _refuse_repeats(headers: Sequence[ImageHeader], depth: NDArray[np.float64], positions: NDArray[np.float64]) -> None:
+    if len(headers) == 1:
+        raise SeriesRefused("not_a_volume", f"it is a single image; {MINIMUM_SLICES} slices are the least of a volume")
     repeats = np.diff(depth) < SAME_POSITION_MM
     distinct = 1 + int(np.count_nonzero(~repeats))
     if distinct == 1:
@@ -94,9 +96,7 @@ def _refuse_repeats(headers: Sequence[ImageHeader], depth: NDArray[np.float64], 
     if repeats.any():
         _explain_repeats(headers, repeats, positions, distinct)
     if distinct < MINIMUM_SLICES:
-        raise SeriesRefused(
-            "not_a_volume", f"it has {distinct} slices; {MINIMUM_SLICES} are the least that make a volume"
-        )
+        raise SeriesRefused("not_a_volume", f"it has {distinct} slices; {MINIMUM_SLICES} are the least of a volume")
 
 
 def _explain_repeats(
@@ -116,9 +116,16 @@ def _explain_repeats(
             f"it holds {len(headers)} images at {distinct} positions: several volumes (time points, echoes or phases) "
             "in one series; export each as its own series",
         )
-    raise SeriesRefused(
-        "duplicate_position", f"{pair} lie at the same position; {distinct} of {len(headers)} are distinct"
+    copies = (
+        "are copies of one image" if _are_copies(headers[first], headers[first + 1]) else "lie at the same position"
     )
+    raise SeriesRefused(
+        "duplicate_position", f"{pair} {copies}; {distinct} of its {len(headers)} positions are distinct"
+    )
+
+
+def _are_copies(one: ImageHeader, other: ImageHeader) -> bool:
+    return bool(one.sop_instance_uid) and one.sop_instance_uid == other.sop_instance_uid
 
 
 def _refuse_gaps(headers: Sequence[ImageHeader], depth: NDArray[np.float64]) -> None:

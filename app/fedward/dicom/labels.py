@@ -1,9 +1,9 @@
-"""The label of a series: which object it is, which of its segments count, and its voxels on the image's grid."""
+"""The label of a series: which objects hold it, which of their segments count, and their voxels on the image's grid."""
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,41 +11,27 @@ from numpy.typing import NDArray
 
 from fedward.dicom.nifti import read_nifti
 from fedward.dicom.objects import LabelObject
-from fedward.dicom.placement import place
-from fedward.dicom.reader import Scan, ScannedSeries
-from fedward.dicom.segmentation import segment_masks
-from fedward.dicom.structure_set import region_masks
+from fedward.dicom.placement import Indices, place
+from fedward.dicom.segmentation import segment_voxels
+from fedward.dicom.structure_set import region_voxels
 from fedward.dicom.volume import Label, Volume
-from fedward.errors import LabelRefused, SourceError
+from fedward.errors import LabelRefused, SeriesRefused
 
 #: A class's name to the shell patterns of the segment labels or ROI names that mean it.
 ClassPatterns = Mapping[str, Sequence[str]]
-
-
-def labels_of(series: ScannedSeries, scan: Scan) -> tuple[LabelObject, ...]:
-    """Give the label objects that refer to a series, by its UID or by an image of it."""
-    instances = {header.sop_instance_uid for header in series.headers}
-    uid = series.verdict.series_instance_uid
-    return tuple(
-        label for label in scan.labels if uid in label.referenced_series or instances & label.referenced_instances
-    )
-
-
-def orphans(scan: Scan) -> tuple[LabelObject, ...]:
-    """Give the label objects that refer to no series here."""
-    referred = {label.path for series in scan.series for label in labels_of(series, scan)}
-    return tuple(label for label in scan.labels if label.path not in referred)
 
 
 def segments_by_class(label: LabelObject, patterns: ClassPatterns) -> dict[int, str]:
     """Give the class of each segment whose name fits one of the patterns, any case.
 
     Raises:
-        LabelRefused: ``unknown_class``: a name fits two classes.
+        LabelRefused: ``unreadable_label``, or ``unknown_class`` when a name fits two classes.
     """
+    if label.fault:
+        raise LabelRefused("unreadable_label", f"{label.path}: {label.fault}")
     found: dict[int, str] = {}
     for number, name in label.segments:
-        fitting = [c for c, texts in patterns.items() if any(_fits(name, pattern) for pattern in texts)]
+        fitting = [one for one, texts in patterns.items() if any(_fits(name, pattern) for pattern in texts)]
         if len(fitting) > 1:
             raise LabelRefused("unknown_class", f"{label.path}: segment {number} fits the classes {', '.join(fitting)}")
         if fitting:
@@ -53,37 +39,12 @@ def segments_by_class(label: LabelObject, patterns: ClassPatterns) -> dict[int, 
     return found
 
 
-def read_object(root: Path, label: LabelObject, volume: Volume, values: Mapping[int, int]) -> NDArray[np.uint8]:
-    """Give a label object's voxels on the volume's grid.
-
-    Args:
-        root: The data root.
-        label: A SEG or RTSTRUCT.
-        volume: Its image.
-        values: Segment or ROI number to the value that its voxels take; others are left out.
-
-    Returns:
-        Shape of the volume, uint8.
-
-    Raises:
-        LabelRefused: it does not fit its image, or two classes overlap.
-    """
-    if label.fault:
-        raise LabelRefused("unreadable_label", f"{label.path}: {label.fault}")
-    path = root / label.path
-    masks = segment_masks(path, volume) if label.kind == "SEG" else region_masks(path, volume, set(values))
-    array = np.zeros(volume.array.shape, dtype=np.uint8)
+def may_label(label: LabelObject, patterns: ClassPatterns) -> bool:
+    """Tell whether a label object has, or may have once somebody mends it, a segment of one of the classes."""
     try:
-        for number, mask, k in masks:
-            value = values.get(number)
-            if value is None:
-                continue
-            if ((array[k] != 0) & (array[k] != value) & mask).any():
-                raise LabelRefused("overlapping_classes", "voxels belong to two classes at once")
-            array[k][mask] = value
-    except LabelRefused as error:
-        raise LabelRefused(error.code, f"{label.path}: {error.detail}") from error
-    return array
+        return bool(segments_by_class(label, patterns))
+    except LabelRefused:
+        return True
 
 
 def read_label(
@@ -91,54 +52,102 @@ def read_label(
 ) -> Label | None:
     """Give the label of a volume with the asked classes; None where no candidate has one of them.
 
+    Each class must be named in exactly one object: two objects for one class leave open which is the truth, and a
+    class that is named nowhere while others are may be absent or may never have been looked for. An empty segment
+    says that it was looked for and not found.
+
+    Args:
+        root: The data root.
+        candidates: The label objects that refer to the volume's series.
+        volume: The image.
+        classes: The job's classes; the k-th takes the value k.
+        patterns: The hospital's names for them.
+
     Raises:
-        LabelRefused: ``several_labels`` when two objects hold the asked classes, and what :func:`read_object` refuses.
+        LabelRefused: ``several_labels``, ``unknown_class``, and what :func:`read_object` refuses.
     """
     asked = {name: tuple(patterns.get(name, ())) for name in classes}
     fitting = [(label, found) for label in candidates if (found := segments_by_class(label, asked))]
     if not fitting:
         return None
-    if len(fitting) > 1:
-        names = ", ".join(str(label.path) for label, _ in fitting)
-        raise LabelRefused("several_labels", f"{names} all label this series; keep the one that is the truth")
-    label, found = fitting[0]
-    values = {number: list(classes).index(name) + 1 for number, name in found.items()}
-    return Label(read_object(root, label, volume, values), tuple(classes))
+    holders = {name: [label.path for label, found in fitting if name in found.values()] for name in classes}
+    for name, paths in holders.items():
+        if not paths:
+            raise LabelRefused(
+                "unknown_class", f"{fitting[0][0].path} has no segment for class {name}, not even an empty one"
+            )
+        if len(paths) > 1:
+            listed = ", ".join(map(str, paths))
+            raise LabelRefused("several_labels", f"{listed} all hold class {name}; keep the one that is the truth")
+    array = np.zeros(volume.array.shape, dtype=np.uint8)
+    for label, found in fitting:
+        values = {number: list(classes).index(name) + 1 for number, name in found.items()}
+        read_object(root, label, volume, values, onto=array)
+    return Label(array, tuple(classes))
 
 
-def read_mask(path: Path, volume: Volume, *, classes: Sequence[str]) -> Label:
-    """Give a NIfTI mask as a volume's label: value k is the k-th class.
+def read_object(
+    root: Path, label: LabelObject, volume: Volume, values: Mapping[int, int], *, onto: NDArray[np.uint8]
+) -> None:
+    """Draw a label object onto an array of its volume's shape.
+
+    Args:
+        root: The data root.
+        label: A SEG or RTSTRUCT.
+        volume: Its image.
+        values: Segment or ROI number to the value that its voxels take; others are left out.
+        onto: Changed in place.
 
     Raises:
-        LabelRefused: ``unreadable_label``, ``unknown_class`` or ``wrong_geometry``.
+        LabelRefused: it does not fit its image, or ``overlapping_classes``.
+    """
+    try:
+        for number, indices in _voxels(root / label.path, label, volume, values):
+            value = values.get(number)
+            if value is None:
+                continue
+            there = onto[tuple(indices.T)]
+            if ((there != 0) & (there != value)).any():
+                raise LabelRefused("overlapping_classes", "voxels belong to two classes at once")
+            onto[tuple(indices.T)] = value
+    except LabelRefused as error:
+        raise LabelRefused(error.code, f"{label.path}: {error.detail}") from error
+
+
+def _voxels(path: Path, label: LabelObject, volume: Volume, values: Mapping[int, int]) -> Iterator[tuple[int, Indices]]:
+    if label.fault:
+        raise LabelRefused("unreadable_label", label.fault)
+    return segment_voxels(path, volume) if label.kind == "SEG" else region_voxels(path, volume, set(values))
+
+
+def read_mask(path: Path, volume: Volume, *, values: Mapping[int, int], classes: Sequence[str]) -> Label:
+    """Give a NIfTI mask as a volume's label.
+
+    Args:
+        path: The mask; it may be stored along other axes than the image.
+        volume: The image.
+        values: A value in the file to the value of the label; others become background.
+        classes: The label's classes.
+
+    Raises:
+        LabelRefused: ``unreadable_label``, ``fractional_label`` or ``wrong_geometry``.
     """
     try:
         array, affine = read_nifti(path)
-    except SourceError as error:
+    except SeriesRefused as error:
         raise LabelRefused("unreadable_label", error.detail) from error
-    values = whole_values(array, path.name)
-    if values.max(initial=0) > len(classes):
-        raise LabelRefused("unknown_class", f"{path.name}: value {values.max()} is none of the {len(classes)} classes")
-    placed = place(values, affine, target_affine=volume.affine, target_shape=_shape(volume))
+    stored = array.astype(np.uint8, casting="unsafe")
+    if not np.array_equal(stored, array):
+        raise LabelRefused("fractional_label", f"{path.name}: a mask holds whole numbers from 0 to 255")
+    table = np.zeros(256, dtype=np.uint8)
+    for value, number in values.items():
+        table[value] = number
+    try:
+        placed = place(table[stored], affine, target_affine=volume.affine, target_shape=volume.array.shape)
+    except LabelRefused as error:
+        raise LabelRefused(error.code, f"{path.name}: {error.detail}") from error
     return Label(placed, tuple(classes))
 
 
-def whole_values(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
-    """Give a mask's values as whole numbers from 0 to 255.
-
-    Raises:
-        LabelRefused: ``fractional_label``.
-    """
-    values = array.astype(np.uint8)
-    if not np.array_equal(values, array):
-        raise LabelRefused("fractional_label", f"{name}: a mask holds whole numbers from 0 to 255")
-    return values
-
-
 def _fits(name: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(name.strip().lower(), pattern.lower())
-
-
-def _shape(volume: Volume) -> tuple[int, int, int]:
-    slices, rows, columns = volume.array.shape
-    return slices, rows, columns
+    return fnmatch.fnmatchcase(name.strip().lower(), pattern.strip().lower())

@@ -2,31 +2,70 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
-from fedward.errors import SourceError
+from fedward.errors import SeriesRefused
 from fedward.files import whole_file
 
 Affine = NDArray[np.float64]
+#: A NIfTI-1 header with its (empty) extension, as SimpleITK writes it.
+_HEADER_BYTES = 352
+
+
+@dataclass(frozen=True)
+class NiftiShape:
+    """What a NIfTI header says: ``(slice, row, column)`` of its shape and of its spacing in mm."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+
+
+def read_shape(path: Path) -> NiftiShape:
+    """Read a NIfTI file's header alone.
+
+    Raises:
+        SeriesRefused: ``unreadable`` or ``not_a_volume``.
+    """
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise SeriesRefused("unreadable", f"{path.name} is not a readable NIfTI file") from error
+    _refuse_other_than_3d(path, reader.GetDimension(), reader.GetNumberOfComponents())
+    columns, rows, slices = reader.GetSize()
+    spacing = reader.GetSpacing()
+    return NiftiShape((slices, rows, columns), (spacing[2], spacing[1], spacing[0]))
 
 
 def read_nifti(path: Path) -> tuple[NDArray[np.generic], Affine]:
     """Read a NIfTI file: its array ``(slice, row, column)`` and the 4x4 affine from that index to LPS mm.
 
     Raises:
-        SourceError: ``unreadable_source``: it is not a 3-D NIfTI file.
+        SeriesRefused: ``unreadable``, ``not_a_volume``, or ``not_finite``.
     """
     try:
         image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
-        raise SourceError("unreadable_source", f"{path.name} is not a readable NIfTI file") from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise SourceError("unreadable_source", f"{path.name}: expected three axes, found {image.GetDimension()}")
-    return SimpleITK.GetArrayFromImage(image), affine_of(image)
+        raise SeriesRefused("unreadable", f"{path.name} is not a readable NIfTI file") from error
+    _refuse_other_than_3d(path, image.GetDimension(), image.GetNumberOfComponentsPerPixel())
+    array = SimpleITK.GetArrayFromImage(image)
+    if not np.isfinite(array).all():
+        raise SeriesRefused("not_finite", f"{path.name} holds values that are not finite")
+    return array, affine_of(image)
+
+
+def _refuse_other_than_3d(path: Path, dimensions: int, components: int) -> None:
+    if dimensions != 3 or components != 1:
+        found = f"{dimensions} axes with {components} value(s) a voxel"
+        raise SeriesRefused("not_a_volume", f"{path.name}: expected three axes and one value a voxel, found {found}")
 
 
 def affine_of(image: SimpleITK.Image) -> Affine:
@@ -39,7 +78,7 @@ def affine_of(image: SimpleITK.Image) -> Affine:
 
 
 def write_nifti(path: Path, array: NDArray[np.generic], affine: Affine) -> None:
-    """Write an array ``(slice, row, column)`` with its place in the patient, whole or not at all.
+    """Write an array ``(slice, row, column)`` with its place in the patient to a ``.nii.gz``, whole or not at all.
 
     Raises:
         StoreError: the disk cannot take it.
@@ -54,4 +93,15 @@ def write_nifti(path: Path, array: NDArray[np.generic], affine: Affine) -> None:
         try:
             SimpleITK.WriteImage(image, str(temporary))
         except RuntimeError as error:
-            raise OSError(28, "the image could not be written whole") from error
+            raise OSError(errno.EIO, "the image could not be written") from error
+        if _unpacked_size(temporary) != (_HEADER_BYTES + array.nbytes) % 2**32:
+            raise OSError(errno.ENOSPC, "the disk is full, or the size of files is limited")
+
+
+def _unpacked_size(path: Path) -> int:
+    """Give what the end of a gzip file says of its content (RFC 1952, ISIZE); SimpleITK hides a write that fails."""
+    if path.stat().st_size < 4:
+        return -1
+    with path.open("rb") as file:
+        file.seek(-4, os.SEEK_END)
+        return int.from_bytes(file.read(4), "little")

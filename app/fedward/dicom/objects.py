@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -115,14 +115,3 @@ class NotDicom:
 
 
 FoundObject = ImageHeader | LabelObject | OtherObject | BrokenFile | NotDicom
-
-
-@dataclass(frozen=True)
-class Found:
-    """Everything below a data root, sorted by what it is."""
-
-    images: list[ImageHeader] = field(default_factory=list)
-    labels: list[LabelObject] = field(default_factory=list)
-    others: list[OtherObject] = field(default_factory=list)
-    broken: list[BrokenFile] = field(default_factory=list)
-    not_dicom: list[NotDicom] = field(default_factory=list)

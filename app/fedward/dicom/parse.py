@@ -37,35 +37,39 @@ def parse_file(path: Path, root: Path) -> FoundObject:
     relative = PurePosixPath(path.relative_to(root).as_posix())
     try:
         with path.open("rb") as file, quiet_pydicom():
-            if not _claims_dicom(file):
+            start = file.read(_PREAMBLE + 4)
+            has_prefix = start[_PREAMBLE:] == b"DICM"
+            if not has_prefix and not _is_bare_data_set(start):
                 return NotDicom(relative)
-            return _parse(file, path, relative)
+            file.seek(0)
+            found = _parse(file, path, relative)
     except BROKEN_FILE_ERRORS as error:
         return BrokenFile(relative, _reason(error))
+    # Without the prefix only a whole header proves that this is DICOM and not a file that happens to begin like it.
+    return NotDicom(relative) if isinstance(found, BrokenFile) and not has_prefix else found
 
 
-def _claims_dicom(file: BinaryIO) -> bool:
-    """Look for the prefix after the preamble, or for a bare data set that begins with group 0002 or 0008."""
-    start = file.read(_PREAMBLE + 4)
-    file.seek(0)
-    if start[_PREAMBLE:] == b"DICM":
-        return True
+def _is_bare_data_set(start: bytes) -> bool:
+    """Tell whether a file without preamble begins with an element of group 0002 or 0008, as old archives write it."""
     group, element = start[:2], start[2:4]
-    is_bare = group in {b"\x02\0", b"\x08\0"} and element in {b"\0\0", b"\x01\0", b"\x05\0", b"\x08\0", b"\x16\0"}
-    return is_bare and len(start) == _PREAMBLE + 4
+    is_first = group in {b"\x02\0", b"\x08\0"} and element in {b"\0\0", b"\x01\0", b"\x05\0", b"\x08\0", b"\x16\0"}
+    return is_first and len(start) == _PREAMBLE + 4
 
 
 def _parse(file: BinaryIO, path: Path, relative: PurePosixPath) -> FoundObject:
     dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
     sop_class = text(dataset, "SOPClassUID") or _meta(dataset, "MediaStorageSOPClassUID")
+    series = text(dataset, "SeriesInstanceUID")
     if not sop_class:
-        series = text(dataset, "SeriesInstanceUID")
         return BrokenFile(relative, "it ends, or turns to nonsense, before it says what it is", series)
     if sop_class in LABEL_CLASSES:
         return _label(path, relative, sop_class)
     if not is_image(sop_class, has_rows="Rows" in dataset):
         return OtherObject(relative, class_name(sop_class))
-    return _image(dataset, relative, sop_class, pixels=_pixels_after(file, dataset))
+    pixels = _pixels_after(file, dataset)
+    if pixels.fault and (not series or "Rows" not in dataset):
+        return BrokenFile(relative, pixels.fault, series)
+    return _image(dataset, relative, sop_class, pixels=pixels)
 
 
 def _pixels_after(file: BinaryIO, dataset: FileDataset) -> PixelElement:

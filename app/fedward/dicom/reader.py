@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from fedward.dicom.consistency import refuse_inconsistent
+from fedward.dicom.find import Progress, base_of, find
 from fedward.dicom.geometry import Grid, grid_of
 from fedward.dicom.makers import maker
-from fedward.dicom.objects import BrokenFile, Found, ImageHeader, LabelObject, NotDicom, OtherObject
-from fedward.dicom.parse import parse_file
+from fedward.dicom.objects import BrokenFile, ImageHeader, LabelObject, OtherObject
 from fedward.dicom.stored_pixels import stored_values
 from fedward.dicom.volume import Verdict, Volume
-from fedward.errors import SeriesRefused, SourceError
+from fedward.errors import SeriesRefused
 
-Progress = Callable[[int, int], None]
 ACCEPTED = "accepted"
 
 
@@ -81,7 +77,7 @@ class Scan:
         series: Image series, by first file.
         labels: SEG and RTSTRUCT objects.
         others: DICOM objects that are neither.
-        broken: Files that claim to be DICOM and cannot be read at all.
+        broken: Files that claim to be DICOM, cannot be read, and belong to no series that is known.
         ignored: How many files make no claim to be DICOM.
     """
 
@@ -114,20 +110,14 @@ def scan(root: Path, *, progress: Progress | None = None) -> Scan:
     Raises:
         SourceError: ``missing_source``, ``unreadable_source``, or ``empty_source`` when nothing there is DICOM.
     """
-    found = _find(root, progress)
-    if not found.images and not found.labels and not found.others and not found.broken:
-        raise SourceError("empty_source", f"no DICOM file among the {len(found.not_dicom)} files below {root}")
-    groups: dict[str, list[ImageHeader]] = defaultdict(list)
-    for header in found.images:
-        groups[header.series_instance_uid].append(header)
-    lost = _lost_slices(found)
-    series = [_judge(root, tuple(headers), lost.get(uid)) for uid, headers in groups.items()]
+    found = find(root, progress)
+    series = [_judge(base_of(root), headers, found.broken.get(uid, ())) for uid, headers in found.series.items()]
     return Scan(
-        root=root,
+        root=base_of(root),
         series=tuple(sorted(series, key=lambda one: one.verdict.files)),
-        labels=tuple(found.labels),
-        others=tuple(found.others),
-        broken=tuple(found.broken),
+        labels=found.labels,
+        others=found.others,
+        broken=found.broken.get("", ()),
         ignored=len(found.not_dicom),
     )
 
@@ -164,62 +154,9 @@ def as_record(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _find(root: Path, progress: Progress | None) -> Found:
-    if not root.exists():
-        raise SourceError("missing_source", f"there is no folder {root}")
-    try:
-        paths = [root] if root.is_file() else sorted(_files_below(root))
-    except OSError as error:
-        raise SourceError("unreadable_source", f"{root} cannot be listed: {error.strerror}") from error
-    base = root.parent if root.is_file() else root
-    found = Found()
-    for number, path in enumerate(paths, start=1):
-        parsed = parse_file(path, base)
-        if isinstance(parsed, ImageHeader):
-            found.images.append(parsed)
-        elif isinstance(parsed, LabelObject):
-            found.labels.append(parsed)
-        elif isinstance(parsed, OtherObject):
-            found.others.append(parsed)
-        elif isinstance(parsed, BrokenFile):
-            found.broken.append(parsed)
-        elif isinstance(parsed, NotDicom):
-            found.not_dicom.append(parsed)
-        if progress:
-            progress(number, len(paths))
-    return found
-
-
-def _files_below(root: Path) -> list[Path]:
-    def fail(error: OSError) -> None:
-        raise error
-
-    walked = os.walk(root, onerror=fail)
-    return [Path(folder, name) for folder, _, names in walked for name in names if Path(folder, name).is_file()]
-
-
-def _lost_slices(found: Found) -> Mapping[str, BrokenFile]:
-    """Give, by series, a broken file that may be one of its slices.
-
-    That is one that names the series, or one that lies in a folder which holds this series alone: without it the
-    series would pass as a shorter one.
-    """
-    in_folder: dict[str, set[str]] = defaultdict(set)
-    for header in found.images:
-        in_folder[str(header.path.parent)].add(header.series_instance_uid)
-    lost: dict[str, BrokenFile] = {}
-    for file in found.broken:
-        beside = in_folder.get(str(file.path.parent), set())
-        if file.series_instance_uid:
-            lost.setdefault(file.series_instance_uid, file)
-        elif len(beside) == 1:
-            lost.setdefault(next(iter(beside)), file)
-    return lost
-
-
-def _judge(root: Path, headers: tuple[ImageHeader, ...], lost: BrokenFile | None) -> ScannedSeries:
-    base = root.parent if root.is_file() else root
+def _judge(root: Path, headers: tuple[ImageHeader, ...], broken: tuple[BrokenFile, ...]) -> ScannedSeries:
     first = headers[0]
+    paths = sorted([str(header.path) for header in headers] + [str(file.path) for file in broken])
     verdict = Verdict(
         accepted=True,
         code=ACCEPTED,
@@ -229,19 +166,19 @@ def _judge(root: Path, headers: tuple[ImageHeader, ...], lost: BrokenFile | None
         modality=first.modality,
         manufacturer=maker(first.manufacturer),
         model_name=first.model_name,
-        file_count=len(headers),
-        files=tuple(sorted(str(header.path) for header in headers)),
+        file_count=len(paths),
+        files=tuple(paths),
     )
     try:
-        if lost:
-            raise SeriesRefused("unreadable", f"{lost.path}: {lost.reason}")
+        if broken:
+            raise SeriesRefused("unreadable", f"{broken[0].path}: {broken[0].reason}")
         refuse_inconsistent(headers)
         grid = grid_of(headers)
     except SeriesRefused as error:
         return ScannedSeries(
-            base, headers, replace(verdict, accepted=False, code=error.code, sentence=error.detail), None
+            root, headers, replace(verdict, accepted=False, code=error.code, sentence=error.detail), None
         )
-    return ScannedSeries(base, headers, replace(verdict, shape=grid.shape, spacing_mm=grid.spacing_mm), grid)
+    return ScannedSeries(root, headers, replace(verdict, shape=grid.shape, spacing_mm=grid.spacing_mm), grid)
 
 
 def _decoded(series: ScannedSeries) -> Verdict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 
+from fedward.dicom.placement import Indices
 from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom
 from fedward.dicom.references import contour_images, items
 from fedward.dicom.values import text
@@ -21,10 +22,11 @@ _PLANE_TOLERANCE = 0.25
 _CLOSED = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR"})
 
 
-def region_masks(path: Path, volume: Volume, numbers: Collection[int]) -> Iterator[tuple[int, NDArray[np.bool_], int]]:
-    """Give ``(ROI number, mask, slice number from 0)`` of each contoured slice of the named regions.
+def region_voxels(path: Path, volume: Volume, numbers: Collection[int]) -> Iterator[tuple[int, Indices]]:
+    """Give ``(ROI number, voxel indices)`` of each contoured slice of the named regions.
 
-    Contours of one region in one slice are combined by exclusive or: an inner one cuts a hole.
+    Contours of one region in one slice are combined by exclusive or: an inner one cuts a hole. Indices are
+    ``(voxel, 3)`` of the volume.
 
     Raises:
         LabelRefused: a contour is open, oblique, outside of the image, or drawn on another series.
@@ -32,29 +34,31 @@ def region_masks(path: Path, volume: Volume, numbers: Collection[int]) -> Iterat
     try:
         with quiet_pydicom():
             dataset = dcmread(path)
-            _check_references(dataset, volume)
-            for region in items(dataset, "ROIContourSequence"):
-                number = int(region.ReferencedROINumber)
-                if number in numbers:
-                    yield from ((number, mask, k) for k, mask in _slices(region, volume).items())
+            regions = [one for one in items(dataset, "ROIContourSequence") if int(one.ReferencedROINumber) in numbers]
+            _check_references(dataset, regions, volume)
+            for region in regions:
+                for number, mask in _slices(region, volume).items():
+                    yield int(region.ReferencedROINumber), np.insert(np.argwhere(mask), 0, number, axis=1)
     except BROKEN_FILE_ERRORS as error:
-        raise LabelRefused("unreadable_label", f"{path.name} does not decode ({type(error).__name__})") from error
+        raise LabelRefused("unreadable_label", f"it does not decode ({type(error).__name__})") from error
 
 
-def _check_references(dataset: Dataset, volume: Volume) -> None:
+def _check_references(dataset: Dataset, regions: Sequence[Dataset], volume: Volume) -> None:
     """Refuse contours that were drawn on other images than this series'.
 
-    A series that was exported anew has new instance UIDs: then none of the named images is here, and the frame of
-    reference must vouch for the place. Some here and some not means that slices are missing.
+    Some of the named images here and some not means that slices are missing. None of them here (the series was
+    exported anew), or none named, leaves the place to the frame of reference alone.
     """
-    named = {uid for region in items(dataset, "ROIContourSequence") for uid in contour_images(region)} - {""}
+    named = {uid for region in regions for uid in contour_images(region)} - {""}
     missing = named - set(volume.sop_instance_uids)
     if missing and missing != named:
         raise LabelRefused(
             "unknown_reference", f"{len(missing)} of {len(named)} contoured images are not in this series"
         )
     frames = {text(item, "FrameOfReferenceUID") for item in items(dataset, "ReferencedFrameOfReferenceSequence")}
-    if missing and volume.frame_of_reference_uid not in frames:
+    frames |= {text(item, "ReferencedFrameOfReferenceUID") for item in items(dataset, "StructureSetROISequence")}
+    vouched = volume.frame_of_reference_uid in frames if volume.frame_of_reference_uid else not missing
+    if missing == named and not vouched:
         raise LabelRefused("unknown_reference", "neither the contoured images nor their frame of reference are here")
 
 
@@ -64,13 +68,21 @@ def _slices(region: Dataset, volume: Volume) -> dict[int, NDArray[np.bool_]]:
     masks: dict[int, NDArray[np.bool_]] = {}
     for contour in items(region, "ContourSequence"):
         _check_kind(contour)
-        points = np.array([float(value) for value in contour.ContourData]).reshape(-1, 3)
+        points = np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3)
         places = points @ inverse[:3, :3].T + inverse[:3, 3]
         number = _slice_of(places[:, 0], shape[0])
+        _check_image(contour, number, volume)
         _check_inside(places[:, 1:], shape)
         filled = fill_even_odd(places[:, 1:], (shape[1], shape[2]))
         masks[number] = masks[number] ^ filled if number in masks else filled
     return masks
+
+
+def _check_image(contour: Dataset, number: int, volume: Volume) -> None:
+    """Refuse a contour that names one slice of this series and lies on another."""
+    named = {text(image, "ReferencedSOPInstanceUID") for image in items(contour, "ContourImageSequence")}
+    if named & set(volume.sop_instance_uids) and volume.sop_instance_uids[number] not in named:
+        raise LabelRefused("wrong_geometry", "a contour lies on another slice than the one that it names")
 
 
 def _check_kind(contour: Dataset) -> None:
@@ -93,9 +105,8 @@ def _slice_of(depths: NDArray[np.float64], count: int) -> int:
 
 
 def _check_inside(places: NDArray[np.float64], shape: tuple[int, ...]) -> None:
-    limits = np.array(shape[1:], dtype=np.float64) - 0.5
-    if (places < -1.0).any() or (places > limits + 0.5).any():
-        raise LabelRefused("wrong_geometry", "a contour leaves the image")
+    if (places < -1).any() or (places > shape[1:]).any():
+        raise LabelRefused("wrong_geometry", "a contour leaves the image by more than a voxel")
 
 
 def fill_even_odd(points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -111,14 +122,16 @@ def fill_even_odd(points: NDArray[np.float64], shape: tuple[int, int]) -> NDArra
     Source:
         Shimrat, Algorithm 112, Communications of the ACM 5 (1962); half-open rows count a shared vertex once.
     """
+    following = np.roll(points, -1, axis=0)
+    rising = points[:, 0] <= following[:, 0]
+    low, high = np.where(rising[:, None], points, following), np.where(rising[:, None], following, points)
+    first = np.maximum(np.ceil(low[:, 0]), 0).astype(np.int64)
+    count = np.maximum(np.minimum(np.ceil(high[:, 0]), shape[0]).astype(np.int64) - first, 0)
+    edge = np.repeat(np.arange(len(points)), count)
+    rows = first[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
+    slope = (high[edge, 1] - low[edge, 1]) / (high[edge, 0] - low[edge, 0])
+    columns = low[edge, 1] + (rows - low[edge, 0]) * slope
     crossings = np.zeros((shape[0], shape[1] + 1), dtype=np.int64)
-    for (row_a, column_a), (row_b, column_b) in zip(points, np.roll(points, -1, axis=0), strict=True):
-        if row_a == row_b:
-            continue
-        (low, low_column), (high, high_column) = sorted([(row_a, column_a), (row_b, column_b)])
-        rows = np.arange(max(0, int(np.ceil(low))), min(shape[0], int(np.ceil(high))))
-        columns = low_column + (rows - low) * (high_column - low_column) / (high - low)
-        first = np.clip(np.ceil(columns), 0, shape[1]).astype(np.int64)
-        np.add.at(crossings, (rows, first), 1)
+    np.add.at(crossings, (rows, np.clip(np.ceil(columns), 0, shape[1]).astype(np.int64)), 1)
     inside: NDArray[np.bool_] = np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
     return inside

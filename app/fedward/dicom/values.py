@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import unicodedata
 
 from pydicom.dataset import Dataset
+
+_STUDY_KEY = "study|"
 
 
 class WrongValue(ValueError):
@@ -81,6 +84,22 @@ def patient_key(dataset: Dataset) -> str:
     """
     issuer, patient = (_normalised(text(dataset, name)) for name in ("IssuerOfPatientID", "PatientID"))
     return f"{issuer}|{patient}" if patient else ""
+
+
+def derived_key(study_instance_uid: str) -> str:
+    """Give the key of a patient without an id: one of the study's own, so that no two patients become one."""
+    return _STUDY_KEY + study_instance_uid
+
+
+def is_derived_key(key: str) -> bool:
+    """Tell whether a patient's key stands for a missing id."""
+    return key.startswith(_STUDY_KEY)
+
+
+def derived_uid(*parts: str) -> str:
+    """Give a UID below 2.25 (PS3.5 B.2) that the same parts always get, for what has none of its own."""
+    digest = hashlib.sha256("\0".join(parts).encode()).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
 def _normalised(words: str) -> str:

@@ -103,7 +103,7 @@ class SiteData:
             Stopped: ``aborted``.
             StoreError: the disk cannot take the prepared cases.
         """
-        sources = [open_source(source, state=site.state) for source in site.data]
+        sources = [open_source(source) for source in site.data]
         studies = [study for source in sources for study in source.studies()]
         refused = tuple(verdict for source in sources for verdict in source.refused)
         data = cls.prepare(studies, site, job, parts=parts, should_stop=should_stop, progress=progress)

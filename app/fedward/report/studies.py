@@ -51,7 +51,7 @@ def report_site(run: Run, site: SiteSettings, *, should_stop: Callable[[], bool]
         StoreError: the disk cannot take a report.
         Stopped: ``aborted``; the reports that were finished stand.
     """
-    sources = [open_source(source, state=site.state) for source in site.data]
+    sources = [open_source(source) for source in site.data]
     studies = [study for source in sources for study in source.studies()]
     if site.inference.studies == "held_out":
         key = read_split_key(site.state)
