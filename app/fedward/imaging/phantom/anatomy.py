@@ -123,7 +123,8 @@ def _column(grid: Grid, half_y: float) -> FloatArray:
     """The fat between the lungs: narrow in front, wide around the great vessels, and the spine's bulge behind."""
     z, y, x = grid.axes()
     offset = y - np.float32(half_y - 2)
-    spine = _ray_depth((offset / 27) ** 2 + (x / 25) ** 2 + 0 * z, 2, np.sqrt(offset**2 + x * x) + 0 * z)
+    level = (offset / np.float32(27)) ** 2 + (x / np.float32(25)) ** 2 + 0 * z
+    spine = _ray_depth(level, 2, np.sqrt(offset**2 + x * x) + 0 * z)
     place = np.clip((y + half_y) / (2 * half_y), 0, 1)
     width = 9 + 26 * np.clip(np.sin(np.pi * np.clip(place * 1.12, 0, 1)), 0, 1) ** 1.5
     return _smooth_maximum(spine, (width - np.abs(x) + 0 * z).astype(np.float32), 8)

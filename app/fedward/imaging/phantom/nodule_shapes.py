@@ -66,13 +66,12 @@ def voxelise(shape: Shape, grid: Grid, centre: Points, radius_mm: float) -> tupl
     if box is None:
         raise ValueError(f"a nodule at {centre} mm lies outside the grid")
     share = _body_share(shape, grid, box, centre=centre, radius_mm=radius_mm)
-    part = Grid(grid.shape, grid.spacing_mm)
     if len(shape.spicules):
         whole = np.zeros(grid.shape, np.float32)
         for direction, length in zip(shape.spicules, shape.lengths, strict=True):
             foot = centre + direction * radius_mm * 0.7
             tip = centre + direction * (radius_mm * 1.05 + length)
-            draw_tube(whole, part, (foot, tip), (min(1.3, 0.3 * radius_mm), 0.3))
+            draw_tube(whole, grid, (foot, tip), (min(1.3, 0.3 * radius_mm), 0.3))
         np.maximum(share, whole[box], out=share)
     return box, share
 
@@ -95,7 +94,7 @@ def _body_share(shape: Shape, grid: Grid, box: Box, *, centre: Points, radius_mm
     inside[near] = distance[near] < radius_mm * edge * (1 + lift)
     counts = [part.stop - part.start for part in box]
     blocks = inside.reshape(counts[0], SAMPLES, counts[1], SAMPLES, counts[2], SAMPLES)
-    return blocks.mean(axis=(1, 3, 5), dtype=np.float32)
+    return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float32))
 
 
 def _directions(count: int, rng: np.random.Generator) -> Points:

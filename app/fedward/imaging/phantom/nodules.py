@@ -107,7 +107,7 @@ def _misfit(nodule: Nodule) -> float:
     """How far the truth is from the plan: relative error of its diameter; 1 more when too long or in pieces."""
     error = abs(nodule.diameter_mm / nodule.plan.diameter_mm - 1)
     pieces = ndimage.label(nodule.mask, structure=np.ones((3, 3, 3)))[1]
-    return error + (nodule.long_axis_mm > LONGEST_MM) + (pieces != 1)
+    return float(error + (nodule.long_axis_mm > LONGEST_MM) + (pieces != 1))
 
 
 def _fit(plan: NodulePlan, shape: Shape, centre: Points, anatomy: Anatomy, grid: Grid) -> Nodule:

@@ -72,10 +72,10 @@ def _make_repeatable(segmentation: Segmentation, image: Dataset, names: StudyNam
     segmentation.ContentDate, segmentation.ContentTime = image.ContentDate, image.ContentTime
     segmentation.SeriesDate, segmentation.SeriesTime = image.SeriesDate, image.SeriesTime
     segmentation.InstanceCreationDate, segmentation.InstanceCreationTime = image.ContentDate, image.ContentTime
-    for item in segmentation.ContributingEquipmentSequence:
-        item.ContributionDateTime = f"{image.ContentDate}{image.ContentTime}"
+    moment = f"{image.ContentDate}{image.ContentTime}"
+    for equipment in segmentation.ContributingEquipmentSequence:
+        if "ContributionDateTime" in equipment:
+            equipment["ContributionDateTime"].value = moment
     dimension = names.uid("dimension")
-    for item in segmentation.DimensionOrganizationSequence:
-        item.DimensionOrganizationUID = dimension
-    for item in segmentation.DimensionIndexSequence:
-        item.DimensionOrganizationUID = dimension
+    for part in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
+        part.DimensionOrganizationUID = dimension
