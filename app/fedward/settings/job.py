@@ -133,6 +133,14 @@ class Sites(Settings):
     minimum: Annotated[int, Field(ge=1, le=1000)] = 3
     deadline_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
 
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"names must differ, got {list(self.names)}")
+        if self.names and self.minimum > len(self.names):
+            raise ValueError(f"minimum must be at most the number of names, got {self.minimum} of {len(self.names)}")
+        return self
+
 
 class _Job(Settings):
     name: Name
