@@ -14,6 +14,9 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
+#: Between the parts of a stream's path.
+_SEPARATOR = "\x1f"
+
 
 class Seeded:
     """Repeatable randomness: one seed, and an independent stream for every path of names and numbers.
@@ -34,8 +37,10 @@ class Seeded:
         self._seed = seed
 
     def seed_of(self, *path: str | int) -> int:
-        """Give the 63-bit seed of the stream at ``path``."""
-        text = "\x1f".join([str(self._seed), *(f"{type(part).__name__}:{part}" for part in path)])
+        """Give the 63-bit seed of the stream at ``path``, whose names hold no control characters."""
+        if any(isinstance(part, str) and _SEPARATOR in part for part in path):
+            raise ValueError(f"a stream's path holds no control character, got {path!r}")
+        text = _SEPARATOR.join([str(self._seed), *(f"{type(part).__name__}:{part}" for part in path)])
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
     def generator(self, *path: str | int) -> np.random.Generator:

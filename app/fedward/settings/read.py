@@ -130,9 +130,7 @@ def _below(value: Any, part: str | int) -> Any:
 
 
 def _joined(key: str, part: str | int) -> str:
-    if isinstance(part, int):
-        return f"{key}[{part}]"
-    return f"{key}.{part}" if key else part
+    return f"{key}.{part}" if key else str(part)
 
 
 def _known_keys(adapter: TypeAdapter[Any]) -> list[str]:

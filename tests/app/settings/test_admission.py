@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fedward.errors import JobRefused
+from fedward.settings.admission import admit, refusals
+from fedward.settings.job import Exchange, PublishJob, Sites
+from fedward.settings.read import parse_settings
+from fedward.settings.site import SiteSettings
+from trust_cases import inference_job, training_job
+
+SITES = ("east", "north", "south")
+OPEN: dict[str, Any] = {
+    "bounds": {
+        "exchange_modes": ["plain"],
+        "min_sites": 2,
+        "max_rounds": 3,
+        "max_steps": 6,
+        "max_patch_voxels": 4096,
+        "max_update_norm": 10.0,
+    },
+    "privacy": {"allow_non_private": True},
+}
+
+
+def site(**more: Any) -> SiteSettings:
+    document = {
+        "name": "north",
+        "organisation": "north",
+        "data": [{"kind": "dicom", "path": "dicom"}],
+        "bounds": {**OPEN["bounds"], **more.pop("bounds", {})},
+        "privacy": OPEN["privacy"],
+        **more,
+    }
+    return parse_settings(document, SiteSettings, where="test")
+
+
+def codes(job: Any, at: SiteSettings, *, sites: tuple[str, ...] = SITES) -> list[str]:
+    return [refusal.code for refusal in refusals(job, sites=sites, site=at)]
+
+
+def test_a_job_at_every_bound_is_admitted() -> None:
+    assert codes(training_job(), site()) == []
+    admit(training_job(), sites=SITES, site=site())
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "word"),
+    [
+        ({"bounds": {"kinds": ["infer"]}}, "kind_not_allowed", "kinds allows infer; the job asks for train"),
+        ({"bounds": {"networks": ["densenet"]}}, "network_not_allowed", "networks allows densenet"),
+        ({"bounds": {"exchange_modes": []}}, "exchange_mode_not_allowed", "allows nothing; the job asks for plain"),
+        ({"privacy": {"allow_non_private": False}}, "non_private_not_allowed", "allow_non_private"),
+        ({"bounds": {"min_sites": 3}}, "too_few_sites", "min_sites is 3"),
+        ({"bounds": {"max_rounds": 2}}, "too_many_rounds", "max_rounds is 2; the job asks for 3"),
+        ({"bounds": {"max_steps": 5}}, "too_many_steps", "max_steps is 5; the job asks for 6"),
+        ({"bounds": {"max_patch_voxels": 4095}}, "patch_too_large", "max_patch_voxels is 4095; the job asks for 4096"),
+        ({"bounds": {"max_update_norm": 9.9}}, "norm_bound_too_large", "max_update_norm is 9.9; the job asks for 10"),
+        ({"name": "west"}, "not_invited", "not west"),
+    ],
+)
+def test_each_bound_refuses_by_name(more: dict[str, Any], code: str, word: str) -> None:
+    (refusal,) = refusals(training_job(), sites=SITES, site=site(**more))
+    assert refusal.code == code
+    assert word in refusal.detail
+    with pytest.raises(JobRefused, match=code):
+        admit(training_job(), sites=SITES, site=site(**more))
+
+
+def test_all_refusals_are_given_together() -> None:
+    at = site(name="west", bounds={"exchange_modes": [], "max_rounds": 1, "max_steps": 1}, privacy={})
+    assert codes(training_job(), at) == [
+        "not_invited",
+        "exchange_mode_not_allowed",
+        "non_private_not_allowed",
+        "too_many_rounds",
+        "too_many_steps",
+    ]
+
+
+def test_a_site_file_that_says_nothing_takes_part_in_no_plain_training() -> None:
+    document = {"name": "north", "organisation": "north", "data": [{"kind": "dicom", "path": "dicom"}]}
+    silent = parse_settings(document, SiteSettings, where="test")
+    found = codes(training_job(sites={"minimum": 3}), silent)
+    assert found == ["exchange_mode_not_allowed", "non_private_not_allowed"]
+
+
+def test_the_bounds_of_training_do_not_hold_for_the_other_kinds() -> None:
+    at = site(bounds={"exchange_modes": [], "min_sites": 9, "max_rounds": 1}, privacy={})
+    publish = PublishJob(kind="publish", name="publish", sites=Sites(minimum=1))
+    assert codes(inference_job(), at) == codes(publish, at) == []
+    assert codes(inference_job(), site(bounds={"kinds": ["train"]})) == ["kind_not_allowed"]
+
+
+def test_the_smallest_bound_of_the_job_counts_not_who_is_asked() -> None:
+    """Many may be asked while the job averages over as few as its own minimum."""
+    job = training_job(sites={"minimum": 1})
+    assert codes(job, site(), sites=(*"abcdef", "north")) == ["too_few_sites"]
+
+
+def test_a_norm_that_passes_the_schema_is_held_against_the_site() -> None:
+    job = training_job().model_copy(update={"exchange": Exchange(mode="plain", max_update_norm=1e6)})
+    assert codes(job, site()) == ["norm_bound_too_large"]
