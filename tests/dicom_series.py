@@ -115,7 +115,7 @@ def _common(modality: str, place: Place, size: tuple[int, int]) -> Dataset:
     common.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     common.Manufacturer = "GE MEDICAL SYSTEMS"
     common.ManufacturerModelName = "Model"
-    common.PatientID = "4711"
+    common.PatientID = "ID-4711-X"
     common.PatientName = "Nobody"
     common.StudyInstanceUID = generate_uid()
     common.SeriesInstanceUID = generate_uid()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedward.dicom.nifti import read_nifti
 from fedward.dicom.objects import LabelObject
 from fedward.dicom.placement import Indices, place
+from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom
 from fedward.dicom.segmentation import segment_voxels
 from fedward.dicom.structure_set import region_voxels
 from fedward.dicom.volume import Label, Volume
@@ -101,22 +102,29 @@ def read_object(
     Raises:
         LabelRefused: it does not fit its image, or ``overlapping_classes``.
     """
+    if label.fault:
+        raise LabelRefused("unreadable_label", f"{label.path}: {label.fault}")
     try:
-        for number, indices in _voxels(root / label.path, label, volume, values):
-            value = values.get(number)
-            if value is None:
-                continue
-            there = onto[tuple(indices.T)]
-            if ((there != 0) & (there != value)).any():
-                raise LabelRefused("overlapping_classes", "voxels belong to two classes at once")
-            onto[tuple(indices.T)] = value
+        with quiet_pydicom():
+            for number, indices in _voxels(root / label.path, label, volume, values):
+                _draw(onto, indices, values.get(number, 0))
     except LabelRefused as error:
         raise LabelRefused(error.code, f"{label.path}: {error.detail}") from error
+    except BROKEN_FILE_ERRORS as error:
+        reason = f"{label.path} does not decode ({type(error).__name__})"
+        raise LabelRefused("unreadable_label", reason) from error
+
+
+def _draw(onto: NDArray[np.uint8], indices: Indices, value: int) -> None:
+    places = tuple(indices.T)
+    there = onto[places]
+    if value and ((there != 0) & (there != value)).any():
+        raise LabelRefused("overlapping_classes", "voxels belong to two classes at once")
+    if value:
+        onto[places] = value
 
 
 def _voxels(path: Path, label: LabelObject, volume: Volume, values: Mapping[int, int]) -> Iterator[tuple[int, Indices]]:
-    if label.fault:
-        raise LabelRefused("unreadable_label", label.fault)
     return segment_voxels(path, volume) if label.kind == "SEG" else region_voxels(path, volume, set(values))
 
 

@@ -13,6 +13,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
 )
 
 from fedward.dicom.classes import LABEL_CLASSES, class_name, is_image
@@ -58,9 +59,9 @@ def _is_bare_data_set(start: bytes) -> bool:
 
 def _parse(file: BinaryIO, path: Path, relative: PurePosixPath) -> FoundObject:
     dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
-    sop_class = text(dataset, "SOPClassUID") or _meta(dataset, "MediaStorageSOPClassUID")
+    sop_class = _sop_class(dataset)
     series = text(dataset, "SeriesInstanceUID")
-    if not sop_class:
+    if not sop_class or (sop_class != MediaStorageDirectoryStorage and not _says_who_it_is(dataset)):
         return BrokenFile(relative, "it ends, or turns to nonsense, before it says what it is", series)
     if sop_class in LABEL_CLASSES:
         return _label(path, relative, sop_class)
@@ -70,6 +71,16 @@ def _parse(file: BinaryIO, path: Path, relative: PurePosixPath) -> FoundObject:
     if pixels.fault and (not series or "Rows" not in dataset):
         return BrokenFile(relative, pixels.fault, series)
     return _image(dataset, relative, sop_class, pixels=pixels)
+
+
+def _says_who_it_is(dataset: Dataset) -> bool:
+    return bool(text(dataset, "SeriesInstanceUID") or text(dataset, "Rows") or text(dataset, "SOPInstanceUID"))
+
+
+def _sop_class(dataset: FileDataset) -> str:
+    """Give the SOP class of the data set; the file meta information's where it is absent, or cut in its middle."""
+    own, repeated = text(dataset, "SOPClassUID"), _meta(dataset, "MediaStorageSOPClassUID")
+    return repeated if repeated and class_name(own) == own else own
 
 
 def _pixels_after(file: BinaryIO, dataset: FileDataset) -> PixelElement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 import zlib
@@ -32,7 +33,16 @@ BROKEN_FILE_ERRORS = (
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Silence pydicom's warnings about values that bend the standard; the checks of this room decide, not they."""
+    """Silence pydicom's remarks about values that bend the standard: the checks of this room decide, not they.
+
+    The remarks quote the values, a patient's name among them, and must not reach the log of a federation's process.
+    """
+    logger = logging.getLogger("pydicom")
+    level = logger.level
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
-        yield
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -12,7 +12,6 @@ from pydicom.filereader import dcmread
 from pydicom.pixels.utils import iter_pixels
 
 from fedward.dicom.placement import Indices, Placement, placement
-from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom
 from fedward.dicom.references import items, source_images
 from fedward.dicom.values import numbers, text
 from fedward.dicom.volume import Volume
@@ -29,19 +28,15 @@ def segment_voxels(path: Path, volume: Volume) -> Iterator[tuple[int, Indices]]:
     one at a time.
 
     Raises:
-        LabelRefused: the file does not decode, is fractional, or does not lie on the volume's grid.
+        LabelRefused: it is fractional, of an unknown kind, or does not lie on the volume's grid.
+        BROKEN_FILE_ERRORS: the file does not decode.
     """
-    try:
-        with quiet_pydicom():
-            dataset = dcmread(path)
-            _check_frame_of_reference(dataset, volume)
-            shared = next(iter(items(dataset, "SharedFunctionalGroupsSequence")), Dataset())
-            groups = items(dataset, "PerFrameFunctionalGroupsSequence")
-            frames = iter_pixels(dataset, raw=True)
-            for values, own in zip(frames, groups, strict=True):
-                yield from _frame(values, _Groups(own, shared), dataset, volume)
-    except BROKEN_FILE_ERRORS as error:
-        raise LabelRefused("unreadable_label", f"it does not decode ({type(error).__name__})") from error
+    dataset = dcmread(path)
+    _check_frame_of_reference(dataset, volume)
+    shared = next(iter(items(dataset, "SharedFunctionalGroupsSequence")), Dataset())
+    groups = items(dataset, "PerFrameFunctionalGroupsSequence")
+    for values, own in zip(iter_pixels(dataset, raw=True), groups, strict=True):
+        yield from _frame(values, _Groups(own, shared), dataset, volume)
 
 
 class _Groups:

@@ -86,7 +86,8 @@ def _fragment_fault(file: BinaryIO, size: int) -> str:
 def can_decode(transfer_syntax_uid: str) -> bool:
     """Tell whether a decoder for the transfer syntax is installed."""
     try:
-        return bool(get_decoder(UID(transfer_syntax_uid)).is_available)
+        with quiet_pydicom():
+            return bool(get_decoder(UID(transfer_syntax_uid)).is_available)
     except NotImplementedError:
         return False
 
@@ -102,7 +103,7 @@ def stored_values(path: Path, transfer_syntax_uid: str) -> NDArray[np.generic]:
         with quiet_pydicom():
             dataset = dcmread(path, force=True, specific_tags=[*(Tag(name) for name in _PIXEL_TAGS), *_OVERLAY_TAGS])
             dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-            values = pixel_array(dataset, raw=True)
+            values = pixel_array(dataset, raw=True, correct_unused_bits=False)
             return _within_bits_stored(values, dataset)
     except BROKEN_FILE_ERRORS as error:
         raise SeriesRefused("unreadable", f"its pixels do not decode ({type(error).__name__})") from error

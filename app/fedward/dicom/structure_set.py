@@ -11,7 +11,6 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 
 from fedward.dicom.placement import Indices
-from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom
 from fedward.dicom.references import contour_images, items
 from fedward.dicom.values import text
 from fedward.dicom.volume import Volume
@@ -30,17 +29,14 @@ def region_voxels(path: Path, volume: Volume, numbers: Collection[int]) -> Itera
 
     Raises:
         LabelRefused: a contour is open, oblique, outside of the image, or drawn on another series.
+        BROKEN_FILE_ERRORS: the file does not decode.
     """
-    try:
-        with quiet_pydicom():
-            dataset = dcmread(path)
-            regions = [one for one in items(dataset, "ROIContourSequence") if int(one.ReferencedROINumber) in numbers]
-            _check_references(dataset, regions, volume)
-            for region in regions:
-                for number, mask in _slices(region, volume).items():
-                    yield int(region.ReferencedROINumber), np.insert(np.argwhere(mask), 0, number, axis=1)
-    except BROKEN_FILE_ERRORS as error:
-        raise LabelRefused("unreadable_label", f"it does not decode ({type(error).__name__})") from error
+    dataset = dcmread(path)
+    regions = [one for one in items(dataset, "ROIContourSequence") if int(one.ReferencedROINumber) in numbers]
+    _check_references(dataset, regions, volume)
+    for region in regions:
+        for number, mask in _slices(region, volume).items():
+            yield int(region.ReferencedROINumber), np.insert(np.argwhere(mask), 0, number, axis=1)
 
 
 def _check_references(dataset: Dataset, regions: Sequence[Dataset], volume: Volume) -> None:
