@@ -66,7 +66,7 @@ def demo(
     workdir: Annotated[Path, typer.Option(file_okay=False, help="A new or empty folder for all of it.")] = DEMO_FOLDER,
     seed: Annotated[int, typer.Option(min=0, help="Of the phantom patients and their split.")] = 1,
 ) -> None:
-    """Tell the whole story: make four hospitals' DICOM, train, publish, run inference, compare. Under 10 minutes."""
+    """Tell the whole story: make four hospitals' DICOM, train, publish, run inference, compare."""
     with explained():
         from fedward_flare.demo import run_demo
 
