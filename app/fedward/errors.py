@@ -150,7 +150,6 @@ class IdentityError(FedwardError):
             "bad_signature",
             "untrusted_certificate",
             "expired_certificate",
-            "wrong_subject",
             "unlisted_signer",
             "revoked_signer",
             "unreadable_key",
