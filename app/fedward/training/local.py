@@ -121,5 +121,16 @@ def _take_step(
     return loss.detach()
 
 
+#: Added to both sides of the Dice ratio. Without it a patch that holds no lesion costs the same whether one voxel is
+#: marked or a thousand, and the network learns to mark too much.
+_SMOOTHING_VOXELS = 50.0
+
 #: Dice of each patch by itself (``batch=False``: patients stay independent) plus cross-entropy.
-_LOSS = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=False)
+_LOSS = DiceCELoss(
+    softmax=True,
+    to_onehot_y=True,
+    include_background=False,
+    batch=False,
+    smooth_nr=_SMOOTHING_VOXELS,
+    smooth_dr=_SMOOTHING_VOXELS,
+)
