@@ -116,7 +116,7 @@ def _common(modality: str, place: Place, size: tuple[int, int]) -> Dataset:
     common.Manufacturer = "GE MEDICAL SYSTEMS"
     common.ManufacturerModelName = "Model"
     common.PatientID = "ID-4711-X"
-    common.PatientName = "Nobody"
+    common.PatientName = "Nobody^At^All"
     common.StudyInstanceUID = generate_uid()
     common.SeriesInstanceUID = generate_uid()
     common.FrameOfReferenceUID = generate_uid()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import dcmread
 from pydicom.pixels.utils import iter_pixels
 
@@ -35,8 +35,27 @@ def segment_voxels(path: Path, volume: Volume) -> Iterator[tuple[int, Indices]]:
     _check_frame_of_reference(dataset, volume)
     shared = next(iter(items(dataset, "SharedFunctionalGroupsSequence")), Dataset())
     groups = items(dataset, "PerFrameFunctionalGroupsSequence")
-    for values, own in zip(iter_pixels(dataset, raw=True), groups, strict=True):
+    for values, own in zip(_frames(dataset), groups, strict=True):
         yield from _frame(values, _Groups(own, shared), dataset, volume)
+
+
+def _frames(dataset: FileDataset) -> Iterator[NDArray[np.generic]]:
+    """Give the frames one by one, each ``(row, column)``.
+
+    Packed bits are taken apart here: frames need not begin with a byte (PS3.5 section 8.1.1), and pydicom's iterator
+    takes it that they do.
+    """
+    rows, columns, count = int(dataset.Rows), int(dataset.Columns), int(dataset.get("NumberOfFrames", 1))
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if dataset.BitsAllocated != 1 or syntax.is_encapsulated or not syntax.is_little_endian:
+        yield from iter_pixels(dataset, raw=True)
+        return
+    packed, size = np.frombuffer(dataset.PixelData, dtype=np.uint8), rows * columns
+    if 8 * len(packed) < count * size:
+        raise LabelRefused("unreadable_label", f"it holds {8 * len(packed)} of {count * size} bits")
+    for start in range(0, count * size, size):
+        bits = np.unpackbits(packed[start // 8 : (start + size + 7) // 8], bitorder="little")
+        yield bits[start % 8 : start % 8 + size].reshape(rows, columns)
 
 
 class _Groups:
