@@ -278,12 +278,13 @@ def _release(reference: str, site_file: Path | None) -> Release:
 def _print_signer(release: Release) -> None:
     signer = release.signer
     if signer.is_verified:
-        console.print(f"signed by {signer.subject}, checked against the federation's root")
+        text = f"signed by {signer.subject}, checked against the federation's root"
     else:
-        console.print(
-            f"[yellow]signer not checked[/]: it says {signer.subject} ({signer.fingerprint}); "
+        text = (
+            f"signer not checked: it says {signer.subject} ({signer.fingerprint}); "
             "name the hospital's site file with --site to check it"
         )
+    console.print(text, markup=False)
 
 
 def _print_counts(counts: Mapping[str, int], out: Path, *, as_json: bool) -> None:

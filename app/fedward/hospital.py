@@ -121,7 +121,8 @@ class Hospital:
     def trust(self) -> Trust:
         """Give what this hospital checks a release against."""
         identity = require_identity(self.site)
-        return Trust(read_certificate(identity.root_certificate), identity.project, self.clock())
+        root = read_certificate(identity.root_certificate)
+        return Trust(root, identity.project, self.clock(), revoked=identity.revoked)
 
     def accept(self, signed: SignedJob) -> JobDocument:
         """Verify a job, hold it against the site's bounds, and keep its id.

@@ -116,8 +116,9 @@ class TrainController(JobController):
             is_complete=lambda: set(self._participation.waited_for) <= answered,
             context=context,
         )
-        metrics = {site: answer.metrics for site, answer in answers.items()}
-        shares = {site: answer.weight for site, answer in answers.items()}
+        # A site counts here with the weight that it gave in the rounds, whatever it says now.
+        shares = {site: weight for site, weight in self._participation.weights.items() if site in answers}
+        metrics = {site: answers[site].metrics for site in shares}
         self._note_validation(number, weights, metrics=metrics, shares=shares, curves=curves)
 
     def _take_late(self, site: str, answer: Shareable) -> None:
