@@ -3,13 +3,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from fedward.errors import FederationError
 from fedward.randomness import Secret
-from fedward_flare.processes import MARK, end, start
+from fedward_flare.processes import MARK, end, running, start
 from fedward_flare.workdir import claimed
 
 
@@ -56,6 +57,9 @@ def test_a_folder_is_in_use_while_a_federation_runs_from_it(tmp_path: Path) -> N
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
     start("server", command, environment={**os.environ, MARK: mark}, log=tmp_path / "logs" / "server.log")
     try:
+        until = time.monotonic() + 10
+        while not running(mark) and time.monotonic() < until:  # a process that is just starting shows no environment
+            time.sleep(0.01)
         with pytest.raises(FederationError, match="workdir_in_use"), claimed(tmp_path):
             pass
     finally:
