@@ -88,7 +88,6 @@ class SeriesRefused(FedwardError):
             "invalid_rescale",
             "missing_attribute",
             "invalid_attribute",
-            "not_finite",
             "unreadable",
         }
     )

@@ -48,18 +48,17 @@ def read_shape(path: Path) -> NiftiShape:
 def read_nifti(path: Path) -> tuple[NDArray[np.generic], Affine]:
     """Read a NIfTI file: its array ``(slice, row, column)`` and the 4x4 affine from that index to LPS mm.
 
+    Values that are not finite (a background of NaN) become 0.
+
     Raises:
-        SeriesRefused: ``unreadable``, ``not_a_volume``, or ``not_finite``.
+        SeriesRefused: ``unreadable`` or ``not_a_volume``.
     """
     try:
         image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
         raise SeriesRefused("unreadable", f"{path.name} is not a readable NIfTI file") from error
     _refuse_other_than_3d(path, image.GetDimension(), image.GetNumberOfComponentsPerPixel())
-    array = SimpleITK.GetArrayFromImage(image)
-    if not np.isfinite(array).all():
-        raise SeriesRefused("not_finite", f"{path.name} holds values that are not finite")
-    return array, affine_of(image)
+    return SimpleITK.GetArrayFromImage(image), affine_of(image)
 
 
 def _refuse_other_than_3d(path: Path, dimensions: int, components: int) -> None:
