@@ -98,6 +98,7 @@ class Cache:
                 model_affine=image.affine,
                 shape=np.array(volume.array.shape),
                 affine=volume.affine,
+                floor=image.array.astype(np.float16).min(),
                 truth=label.array,
                 foreground_voxels=foreground.voxels,
                 foreground_starts=foreground.starts,
@@ -111,7 +112,8 @@ class Cache:
         label = np.load(self._path(key, "label.npy"), mmap_mode=mode, allow_pickle=False)
         with self._facts(key) as facts:
             foreground = Foreground(*(facts[f"foreground_{part}"] for part in ("voxels", "starts", "classes")))
-        return TrainingCase(image, label, foreground)
+            floor = float(facts["floor"])
+        return TrainingCase(image, label, foreground, floor)
 
     def geometry(self, key: str) -> Geometry:
         """Give where a case lies."""

@@ -18,7 +18,10 @@ from fedward.settings.job import Training
 Number = TypeVar("Number", np.float16, np.uint8)
 
 #: A chosen foreground voxel lies in this middle share of its patch along each axis.
-_MIDDLE = 0.5
+_MIDDLE = 0.6
+
+#: Places that are drawn for a patch without a chosen voxel before one that shows nothing is taken.
+_TRIES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +32,13 @@ class TrainingCase:
         image: Axes (superior, posterior, left), float16, scaled intensities.
         label: Same shape, uint8.
         foreground: Where the label is not background, component by component.
+        floor: The image's smallest value: with a window the air around the patient.
     """
 
     image: NDArray[np.float16]
     label: NDArray[np.uint8]
     foreground: Foreground
+    floor: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +86,7 @@ def _draw_patch(
         start = _start_around(middle, case.image.shape, training.patch_size, generator)
     else:
         case = cases[_turn(len(cases), number - positives_before, randomness, "any")]
-        start = _start_anywhere(case.image.shape, training.patch_size, generator)
+        start = _start_in_patient(case, training.patch_size, generator)
     image = cut(case.image, start, training.patch_size).astype(np.float32)
     return augment(image, cut(case.label, start, training.patch_size), training.augmentation, generator)
 
@@ -101,8 +106,17 @@ def _turn(count: int, number: int, randomness: Seeded, name: str) -> int:
     return int(randomness.generator("deck", name, deck).permutation(count)[place])
 
 
-def _start_anywhere(shape: Sequence[int], size: Sequence[int], generator: np.random.Generator) -> list[int]:
-    return [int(generator.integers(min(0, n - w), max(0, n - w) + 1)) for n, w in zip(shape, size, strict=True)]
+def _start_in_patient(case: TrainingCase, size: Sequence[int], generator: np.random.Generator) -> list[int]:
+    """Draw a place, anew while its middle shows nothing: little is to be learned from the air around a patient."""
+    for _ in range(_TRIES):
+        start = [
+            int(generator.integers(min(0, n - w), max(0, n - w) + 1))
+            for n, w in zip(case.image.shape, size, strict=True)
+        ]
+        middle = tuple(min(max(0, s + w // 2), n - 1) for s, w, n in zip(start, size, case.image.shape, strict=True))
+        if case.image[middle] > case.floor:
+            break
+    return start
 
 
 def _start_around(

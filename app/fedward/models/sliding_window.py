@@ -16,7 +16,7 @@ from fedward.models.runtime import Runtime
 from fedward.settings.job import Input
 
 #: Share of a window that overlaps the next; Gaussian weights make the windows' seams vanish.
-_OVERLAP = 0.25
+_OVERLAP = 0.5
 _WINDOWS_AT_A_TIME = 4
 
 
@@ -71,6 +71,8 @@ def foreground_probabilities(
 ) -> NDArray[np.float32]:
     """Give each class's probability on the model grid, shape ``(class, superior, posterior, left)``, float32.
 
+    A window of one single value, as in the air around a patient, holds no finding and is not asked about.
+
     Args:
         module: Already placed by ``runtime``; left in the mode (training or not) that it was in.
         array: The image on the model grid. An axis shorter than a window is padded with zeros, as in training.
@@ -81,9 +83,14 @@ def foreground_probabilities(
 
     def foreground(windows: torch.Tensor) -> torch.Tensor:
         check()
+        shows = windows.flatten(1).amax(dim=1) > windows.flatten(1).amin(dim=1)
+        asked = shows if shows.any() else torch.arange(len(windows)) < 1
         with runtime.autocast():
-            logits = module(runtime.place_batch(windows))
-        return torch.softmax(logits.float(), dim=1)[:, 1:]
+            logits = module(runtime.place_batch(windows[asked]))
+        found = torch.softmax(logits.float(), dim=1)[:, 1:]
+        answer = found.new_zeros((len(windows), *found.shape[1:]))
+        answer[asked] = found * shows[asked].to(found.device).view(-1, 1, 1, 1, 1)
+        return answer
 
     was_training = module.training
     module.eval()

@@ -14,7 +14,7 @@ def case_with(value: float, *, lesion: bool, shape: tuple[int, int, int] = (30, 
     label = np.zeros(shape, dtype=np.uint8)
     if lesion:
         label[4:6, 20:22, 25:27] = 1
-    return TrainingCase(np.full(shape, value, dtype=np.float16), label, find_foreground(label))
+    return TrainingCase(np.full(shape, value, dtype=np.float16), label, find_foreground(label), floor=0.0)
 
 
 def training_with(**changes: object) -> Training:
@@ -71,3 +71,15 @@ def test_a_cut_equals_a_cut_of_the_padded_array(start: tuple[int, int, int]) -> 
     padded = np.pad(array, 10)
     box = tuple(slice(s + 10, s + 14) for s in start)
     np.testing.assert_array_equal(cut(array, start, (4, 4, 4)), padded[box])
+
+
+def test_patches_without_a_chosen_voxel_keep_to_the_patient() -> None:
+    training = training_with(batch_size=50, positive_share=0.0, patch_size=[8, 8, 8])
+    image = np.zeros((60, 60, 60), dtype=np.float16)
+    image[20:40, 20:40, 20:40] = 1
+    label = np.zeros(image.shape, dtype=np.uint8)
+    case = TrainingCase(image, label, find_foreground(label), floor=0.0)
+    batch = draw_batch([case], step=0, training=training, randomness=Seeded(7))
+    middles = batch.images[:, 0, 4, 4, 4]
+    # A middle lies in the block with probability (20 / 53)^3 = 0.054; of eight draws one does with probability 0.36.
+    assert middles.mean() > 0.15

@@ -47,6 +47,14 @@ def test_an_image_smaller_than_the_window_is_answered_in_its_own_size() -> None:
     assert foreground_probabilities(Threshold(), array, (16, 16, 16), runtime=RUNTIME).shape == (1, 5, 30, 7)
 
 
+def test_a_window_of_one_value_holds_no_finding() -> None:
+    array = np.full((8, 8, 40), 0.9, dtype=np.float32)
+    array[:, :, 30:] = np.linspace(0.8, 1, 10, dtype=np.float32)
+    found = foreground_probabilities(Threshold(), array, (8, 8, 8), runtime=RUNTIME)
+    assert (found[0, :, :, :24] == 0).all()
+    assert (found[0, :, :, 32:] > 0.9).all()
+
+
 def test_a_read_only_image_is_left_alone() -> None:
     array = np.full((8, 8, 8), 0.9, dtype=np.float32)
     array.setflags(write=False)
