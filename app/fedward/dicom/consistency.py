@@ -45,6 +45,8 @@ def refuse_inconsistent(headers: Sequence[ImageHeader]) -> None:
 def _broken_files(headers: Sequence[ImageHeader]) -> None:
     for header in headers:
         if header.fault:
+            # What looks like damaged pixels may be pixels in a syntax that nobody here knows.
+            _transfer_syntaxes([header])
             raise SeriesRefused("unreadable", f"{header.path}: {header.fault}")
 
 

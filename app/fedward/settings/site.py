@@ -28,7 +28,8 @@ class DicomSource(Settings):
     """A folder tree of DICOM files: images, SEG and RTSTRUCT mixed as they come.
 
     ``classes`` maps a job's class to the segment labels or ROI names of this hospital (shell patterns, any case);
-    ``mask_path`` may hold NIfTI masks named ``SERIESUID.nii.gz``.
+    ``mask_path`` may hold NIfTI masks named ``SERIESUID.nii.gz``, which stand before any SEG or RTSTRUCT of the series:
+    value k is the k-th of ``classes``, of the job's classes where the table is empty.
     """
 
     kind: Literal["dicom"]

@@ -68,6 +68,7 @@ def test_the_lung_cancer_ct_and_its_contours_are_the_published_ones(tmp_path: Pa
         ("failing/sliceincrement/001", "missing_slice"),
         ("failing/sliceincrement/002", "missing_slice"),
         ("failing/sliceorientation/001", "mixed_orientation"),
+        ("ge/anatomical/001_single_slice", "not_a_volume"),
         ("ge/fmri/001", "several_volumes"),
         ("siemens/fmri/001", "mosaic"),
         ("philips_enhanced/anatomical/001", "multi_frame"),
@@ -84,7 +85,9 @@ def test_a_tilted_gantry_never_becomes_a_regular_volume() -> None:
     assert (verdict.accepted, verdict.code) == (False, "gantry_tilt")
 
 
-@pytest.mark.parametrize("case", ["generic/anatomical/001", "ge/anatomical/001", "siemens/anatomical/001"])
+@pytest.mark.parametrize(
+    "case", ["generic/anatomical/001", "ge/anatomical/001", "ge/anatomical/001_implicit", "siemens/anatomical/001"]
+)
 def test_a_makers_series_is_the_published_one(case: str, tmp_path: Path) -> None:
     vendors = shared_data("dicom2nifti_vendors")
     (series,) = convert(vendors / case, tmp_path)
@@ -94,12 +97,14 @@ def test_a_makers_series_is_the_published_one(case: str, tmp_path: Path) -> None
 
 
 def test_five_compressions_of_one_series_decode_alike_and_as_gdcm_decodes_them() -> None:
+    """Their pixels are noise of their own; only the place is that of the published volume."""
     generic = shared_data("dicom2nifti_vendors") / "generic"
     volumes = [read(folder) for folder in sorted(generic.glob("compressed*"))]
     assert len(volumes) == 5
     slices = [SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))[0] for path in volumes[0].files]
     for volume in volumes:
         np.testing.assert_array_equal(volume.array, np.stack(slices))
+        np.testing.assert_array_equal(volume.affine, read(generic / "anatomical").affine)
 
 
 def test_spacing_comes_from_positions_and_not_from_thickness() -> None:

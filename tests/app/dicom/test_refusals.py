@@ -51,6 +51,11 @@ def with_syntax(uid: str) -> Make:
     return make
 
 
+def unknown_and_cut(folder: Path) -> None:
+    with_syntax("1.2.840.113619.5.2")(folder)
+    cut_file(sorted(folder.iterdir())[2])
+
+
 def moved(offsets: dict[int, tuple[float, float, float]]) -> Callable[[int, FileDataset], None]:
     def edit(number: int, dataset: FileDataset) -> None:
         offset = offsets.get(number, (0, 0, 0))
@@ -116,9 +121,12 @@ def with_a_localizer(folder: Path) -> None:
     )
 
 
-def cut_short(folder: Path) -> None:
-    path = write_series(folder).paths[2]
+def cut_file(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
+
+
+def cut_short(folder: Path) -> None:
+    cut_file(write_series(folder).paths[2])
 
 
 def with_lookup_table(number: int, dataset: FileDataset) -> None:
@@ -203,6 +211,7 @@ FAULTS: dict[str, tuple[str, Make]] = {
     "an ultrasound": ("unsupported_modality", lambda f: write_series(f, edit=everywhere(Modality="US"))),
     "an unknown transfer syntax": ("unsupported_transfer_syntax", with_syntax("1.2.840.10008.1.2.8")),
     "a private transfer syntax": ("unsupported_transfer_syntax", with_syntax("1.2.840.113619.5.2")),
+    "an unknown transfer syntax around damaged pixels": ("unsupported_transfer_syntax", unknown_and_cut),
     "colours": (
         "unsupported_pixel_format",
         lambda f: write_series(

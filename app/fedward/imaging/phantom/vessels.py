@@ -18,6 +18,9 @@ LARGEST_DIAMETER_MM = 8.0
 #: Murray's law: the parent's radius to this power is the sum over the children's (Murray 1926).
 MURRAY = 3.0
 
+#: Where a tree leaves its hilum, (z, y, x) mm from the middle: the veins below and in front of the arteries.
+ARTERY_ROOT, VEIN_ROOT = np.array([7.0, 3.0, 0.0]), np.array([-12.0, -5.0, 0.0])
+
 #: Branch ends (targets) of each of the two trees of a lung.
 TARGETS = 84
 
@@ -76,7 +79,7 @@ def grow_vessels(anatomy: Anatomy, grid: Grid, rng: np.random.Generator) -> Vess
         space = _lung_points(anatomy, grid, side)
         for is_artery in (True, False):
             targets = space[rng.choice(len(space), TARGETS, replace=False)]
-            root = np.array(hilum) + rng.normal(0, 5, 3)
+            root = np.array(hilum) + (ARTERY_ROOT if is_artery else VEIN_ROOT) + rng.normal(0, 3, 3)
             radius = LARGEST_DIAMETER_MM / 2 * rng.uniform(0.85, 1)
             buds = [_Bud(root, np.array([0.0, 0.0, float(side)]), targets, -1)]
             while buds:
