@@ -50,4 +50,11 @@ def _score(
     prediction = predict_image(
         module, case.image(), case.source, job.training.patch_size, runtime=runtime, should_stop=should_stop
     )
-    return score_case(prediction.labels, case.truth(), affine=case.affine, task=job.task, patient=case.patient_key)
+    return score_case(
+        prediction.labels,
+        prediction.probability,
+        case.truth(),
+        affine=case.affine,
+        task=job.task,
+        patient=case.patient_key,
+    )

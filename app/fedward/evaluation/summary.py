@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fedward.evaluation.lesions import score_lesions
 from fedward.evaluation.overlap import dice_per_class
+from fedward.evaluation.regions import find_regions
 from fedward.settings.job import Segmentation
 
 
@@ -60,6 +61,7 @@ class Scores:
 
 def score_case(
     predicted: NDArray[np.uint8],
+    probability: NDArray[np.floating],
     truth: NDArray[np.uint8],
     *,
     affine: NDArray[np.float64],
@@ -70,9 +72,11 @@ def score_case(
 
     Args:
         predicted: Shape ``(slice, row, column)``; 0 background, k the k-th of the task's classes.
-        truth: Same shape.
+        probability: Same shape, the foreground's probability in [0, 1].
+        truth: Same shape, as ``predicted``.
         affine: 4x4, voxel to patient mm.
-        task: Classes, measure and smallest lesion. With several classes ``lesion_dice`` scores each by itself.
+        task: Classes, measure, and what counts as a lesion and as found. With several classes ``lesion_dice`` scores
+            each by itself.
         patient: The patient's key.
 
     Raises:
@@ -82,8 +86,11 @@ def score_case(
         per_class = dice_per_class(predicted, truth, classes=len(task.classes))
         present = [value for value in per_class if value is not None]
         return CaseScore(patient, (float(np.mean(present)),) if present else (), class_dice=per_class)
+    found = np.zeros_like(predicted)
+    for region in find_regions(predicted, probability, affine=affine, task=task):
+        found[region.box][region.mask] = region.class_index + 1
     scores = [
-        score_lesions(predicted == k, truth == k, affine=affine, minimum_lesion_mm=task.minimum_lesion_mm)
+        score_lesions(found == k, truth == k, affine=affine, minimum_lesion_mm=task.minimum_lesion_mm)
         for k in range(1, len(task.classes) + 1)
     ]
     values = tuple(value for of_class in scores for value in of_class.dice)

@@ -62,6 +62,7 @@ class Findings(_Value):
         series_instance_uid: The series.
         kind: ``lesions`` (every connected region by itself) or ``structures`` (every class as a whole).
         minimum_lesion_mm: Regions with a shorter long axis are not reported.
+        minimum_probability: Regions with a lower mean probability are not reported.
         lesions: By number.
         left_out: Regions beyond the largest ones that are listed: a model that finds so many does not fit the image.
     """
@@ -70,5 +71,6 @@ class Findings(_Value):
     series_instance_uid: str
     kind: Literal["lesions", "structures"]
     minimum_lesion_mm: Millimetres
+    minimum_probability: Annotated[float, Field(ge=0, le=1)]
     lesions: tuple[Lesion, ...]
     left_out: Annotated[int, Field(ge=0)] = 0

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedward.dicom.volume import Volume
-from fedward.evaluation.axes import Axes, SlicePoint, longest_axes
-from fedward.evaluation.lesions import Box, Components, bounding_box, connected_components
+from fedward.evaluation.axes import SlicePoint
+from fedward.evaluation.regions import Region, find_regions
 from fedward.inference.findings import Findings, Lesion, PatientPoint
 from fedward.randomness import Secret
 from fedward.settings.job import Segmentation
@@ -32,15 +31,6 @@ class Inference:
     lesion_map: NDArray[np.uint8]
 
 
-@dataclass(frozen=True, eq=False)
-class _Region:
-    class_index: int
-    box: Box
-    mask: NDArray[np.bool_]
-    key_slice: int
-    axes: Axes
-
-
 def find_lesions(
     labels: NDArray[np.uint8],
     probability: NDArray[np.floating],
@@ -49,13 +39,13 @@ def find_lesions(
     task: Segmentation,
     randomness: Secret,
 ) -> Inference:
-    """Find and measure every connected region of at least the task's smallest size.
+    """Find and measure every region that the task counts as found.
 
     Args:
         labels: Shape of the volume; 0 background, k the k-th of the task's classes.
         probability: Same shape, the foreground's probability in [0, 1].
         volume: The image.
-        task: With ``lesion_dice`` every 26-connected component is a lesion; with ``dice`` a class is one structure.
+        task: See :func:`fedward.evaluation.regions.find_regions`.
         randomness: Draws the tracking UIDs.
 
     Raises:
@@ -63,7 +53,10 @@ def find_lesions(
     """
     if not labels.shape == probability.shape == volume.array.shape:
         raise ValueError(f"labels and probability must lie on the volume's grid, got {labels.shape}")
-    regions = sorted(_regions(labels, volume, task), key=lambda region: (-region.axes.long_mm, -region.mask.sum()))
+    regions = sorted(
+        find_regions(labels, probability, affine=volume.affine, task=task),
+        key=lambda region: (-region.axes.long_mm, -region.mask.sum()),
+    )
     listed = regions[:MAXIMUM_LESIONS]
     lesion_map = np.zeros(labels.shape, dtype=np.uint8)
     for number, region in enumerate(listed, start=1):
@@ -74,8 +67,9 @@ def find_lesions(
         series_instance_uid=volume.series_instance_uid,
         kind="structures" if task.measure == "dice" else "lesions",
         minimum_lesion_mm=task.minimum_lesion_mm,
+        minimum_probability=task.minimum_probability,
         lesions=tuple(
-            _lesion(number, region, volume, probability, task=task, tracking_uid=new_uid(randomness))
+            _lesion(number, region, volume, task=task, tracking_uid=new_uid(randomness))
             for number, region in enumerate(listed, start=1)
         ),
         left_out=len(regions) - len(listed),
@@ -88,36 +82,10 @@ def new_uid(randomness: Secret) -> str:
     return f"2.25.{int(randomness.token(), 16)}"
 
 
-def _regions(labels: NDArray[np.uint8], volume: Volume, task: Segmentation) -> Iterator[_Region]:
-    for class_index in range(len(task.classes)):
-        mask = labels == class_index + 1
-        components = _as_one(mask) if task.measure == "dice" else connected_components(mask)
-        for index, box in enumerate(components.boxes):
-            if _size_bound_mm(box, volume) < task.minimum_lesion_mm:
-                continue
-            region = components.labels[box] == index + 1
-            key_slice, axes = longest_axes(region, volume.affine)
-            if axes.long_mm >= task.minimum_lesion_mm:
-                yield _Region(class_index, _shifted(box, components.box), region, key_slice, axes)
-
-
-def _as_one(mask: NDArray[np.bool_]) -> Components:
-    box = bounding_box(mask)
-    return Components(mask[box].astype(np.int32), int(mask.any()), box)
-
-
-def _size_bound_mm(box: Box, volume: Volume) -> float:
-    """Give a cheap upper bound on the long axis: a speck needs no calliper."""
-    _, rows, columns = (side.stop - side.start for side in box)
-    steps = volume.affine[:3, 1:3]
-    return float(rows * np.linalg.norm(steps[:, 0]) + columns * np.linalg.norm(steps[:, 1]))
-
-
 def _lesion(
     number: int,
-    region: _Region,
+    region: Region,
     volume: Volume,
-    probability: NDArray[np.floating],
     *,
     task: Segmentation,
     tracking_uid: str,
@@ -148,7 +116,7 @@ def _lesion(
         first_slice=int(slices.min()) + 1,
         last_slice=int(slices.max()) + 1,
         sop_instance_uid=volume.sop_instance_uids[key_slice] if volume.sop_instance_uids else None,
-        mean_probability=round(float(probability[region.box][region.mask].mean(dtype=np.float64)), 3),
+        mean_probability=round(region.mean_probability, 3),
         long_axis_ends_mm=ends_mm(axes.long_ends),
         short_axis_ends_mm=ends_mm(axes.short_ends),
     )
@@ -159,10 +127,3 @@ def _in_patient(
 ) -> PatientPoint:
     x, y, z = affine[:3, :3] @ np.asarray(index) + affine[:3, 3]
     return round(float(x), digits), round(float(y), digits), round(float(z), digits)
-
-
-def _shifted(box: Box, by: Box) -> Box:
-    slices, rows, columns = (
-        slice(side.start + other.start, side.stop + other.start) for side, other in zip(box, by, strict=True)
-    )
-    return slices, rows, columns

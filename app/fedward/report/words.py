@@ -92,12 +92,21 @@ def headline(findings: Findings) -> str:
 
 def explanation(findings: Findings) -> str:
     """Say what the headline means and what it does not."""
-    size = f" of at least {findings.minimum_lesion_mm:g} mm" if findings.minimum_lesion_mm else ""
     if findings.kind == "structures":
         return "Every class of the model is shown as one region."
     if not findings.lesions:
-        return f"The model marked no region{size} in this series. That does not prove that there is none."
-    return f"Every connected region{size} that the model marked is listed, by falling long axis."
+        return f"The model marked no region{_limits(findings)} in this series. That does not prove that there is none."
+    return f"Every connected region{_limits(findings)} that the model marked is listed, by falling long axis."
+
+
+def _limits(findings: Findings) -> str:
+    """Say which regions count: the smallest ones and those that the model is least sure of do not."""
+    limits = []
+    if findings.minimum_lesion_mm:
+        limits.append(f"at least {findings.minimum_lesion_mm:g} mm")
+    if findings.minimum_probability:
+        limits.append(f"a mean probability of at least {findings.minimum_probability:g}")
+    return f" of {' and '.join(limits)}" if limits else ""
 
 
 def left_out(findings: Findings) -> str:

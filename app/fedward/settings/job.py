@@ -51,12 +51,16 @@ class Segmentation(Settings):
 
     ``measure`` is what validation reports: ``lesion_dice`` (per lesion of at least ``minimum_lesion_mm``, with false
     positives per scan) or ``dice`` (per class over the volume).
+
+    A predicted lesion counts, in validation and in reports alike, when its long axis has at least ``minimum_lesion_mm``
+    and its voxels a mean probability of at least ``minimum_probability``: the operating point of the detector.
     """
 
     kind: Literal["segmentation"]
     classes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=32)]
     measure: Literal["lesion_dice", "dice"]
     minimum_lesion_mm: Annotated[float, Field(ge=0, le=100)] = 0.0
+    minimum_probability: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
     def _classes_differ(self) -> Self:

@@ -11,8 +11,9 @@ TWO_KINDS = Segmentation(kind="segmentation", classes=("solid", "subsolid"), mea
 ORGANS = Segmentation(kind="segmentation", classes=("anterior", "posterior"), measure="dice")
 
 
-def score(predicted: np.ndarray, truth: np.ndarray, task: Segmentation) -> CaseScore:
-    return score_case(predicted, truth, affine=np.eye(4), task=task, patient="p")
+def score(predicted: np.ndarray, truth: np.ndarray, task: Segmentation, probability: float = 0.9) -> CaseScore:
+    probabilities = np.full(predicted.shape, probability)
+    return score_case(predicted, probabilities, truth, affine=np.eye(4), task=task, patient="p")
 
 
 def test_a_lesion_of_the_wrong_kind_is_missed_and_a_false_positive() -> None:
@@ -25,6 +26,16 @@ def test_the_smallest_lesion_comes_from_the_job() -> None:
     truth = np.zeros((4, 8, 8), np.uint8)
     truth[1, 1, 1:3] = truth[3, 5, 1:6] = 1
     assert score(truth, truth, LESIONS).values == (1.0,)
+
+
+def test_a_finding_that_no_report_would_list_is_neither_a_hit_nor_a_false_positive() -> None:
+    truth, predicted = np.zeros((2, 4, 8, 8), np.uint8)
+    truth[1, 1, 1:5] = predicted[1, 1, 1:5] = predicted[3, 5, 1:6] = 1
+    speck = predicted.copy()
+    speck[0, 7, 7] = 1
+    sure = LESIONS.model_copy(update={"minimum_probability": 0.75})
+    assert score(predicted, truth, sure) == score(speck, truth, sure) == CaseScore("p", (1.0,), 1)
+    assert score(predicted, truth, sure, probability=0.7) == CaseScore("p", (0.0,), 0)
 
 
 def test_organs_are_scored_by_class_over_the_volume() -> None:

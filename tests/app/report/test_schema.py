@@ -8,7 +8,7 @@ from fedward.report.schema import SCHEMA_FILE, schema_text
 
 
 def test_the_published_schema_is_the_one_that_reports_follow() -> None:
-    assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text(), "python -m fedward.report.schema writes it anew"
+    assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text(), "python -m fedward.report.schema prints it anew"
 
 
 def test_it_is_a_valid_schema() -> None:

@@ -14,6 +14,7 @@ def findings(**changes: object) -> Findings:
             "series_instance_uid": "1.2.3",
             "kind": "lesions",
             "minimum_lesion_mm": 6.0,
+            "minimum_probability": 0.75,
             "lesions": (),
             **changes,
         }
@@ -22,7 +23,8 @@ def findings(**changes: object) -> Findings:
 
 def test_nothing_found_is_said_without_promising_health() -> None:
     assert words.headline(findings()) == "No lesion was found"
-    assert "no region of at least 6 mm" in words.explanation(findings())
+    assert "no region of at least 6 mm and a mean probability of at least 0.75 in" in words.explanation(findings())
+    assert "no region in this" in words.explanation(findings(minimum_lesion_mm=0.0, minimum_probability=0.0))
     assert "does not prove" in words.explanation(findings())
 
 
