@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 from fedward.files import write_bytes
 from fedward.imaging.phantom.hospital import write_hospital
+from fedward.imaging.phantom.split import phantom_split_key
 from fedward.randomness import Seeded
 from fedward.settings.federation import FederationSettings
+from fedward.settings.site import read_site_settings
 from fedward_flare.workdir import Workdir
 
 
@@ -21,8 +23,7 @@ def make_phantoms(
 ) -> None:
     """Write the DICOM archive of every hospital that has a phantom and no archive yet.
 
-    A phantom's split of patients comes from the seed too, so that a run can be repeated; a real hospital's split key
-    is its own secret.
+    A phantom's split of patients comes from the seed too; a real hospital's split key is its own secret.
 
     Args:
         federation: Names the hospitals and what their phantoms are like.
@@ -35,8 +36,10 @@ def make_phantoms(
         folder = workdir.hospital(hospital.name)
         if hospital.phantom is None or (folder / "dicom").exists():
             continue
-        write_bytes(folder / "state" / "split.key", randomness.generator("split", hospital.name).bytes(32))
         name = hospital.name
+        split = read_site_settings(hospital.site_file).split
+        key = phantom_split_key(hospital.phantom, split, name=name, randomness=randomness)
+        write_bytes(folder / "state" / "split.key", key)
         write_hospital(
             hospital.phantom,
             folder / "dicom",
