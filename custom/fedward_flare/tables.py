@@ -33,10 +33,13 @@ def live(console: Console) -> Iterator[Callable[[JobRecord], None]]:
 
 
 def _print_lines(record: JobRecord, printed: set[int], console: Console) -> None:
-    """Print each round once, when the sites have said what it is worth (or the job is over)."""
+    """Print each round once, when the sites have said what it is worth (or the job is over).
+
+    They say it with the answer to the next round, so two rounds later it is known or will never be.
+    """
     latest = max((entry.number for entry in record.rounds), default=0)
     for entry in record.rounds:
-        is_settled = entry.score is not None or entry.number < latest or record.status != "running"
+        is_settled = entry.score is not None or entry.number < latest - 1 or record.status != "running"
         if is_settled and entry.number not in printed:
             printed.add(entry.number)
             cells = ", ".join(f"{site} {_state(entry, site)}" for site in record.asked)

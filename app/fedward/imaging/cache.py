@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ _FORMAT = 1
 
 #: Jobs differ in spacing and intensity; the cases of this many kinds of input are kept.
 _INPUTS_KEPT = 3
+
+#: A temporary file that is older was left by a process that is dead.
+_LONGEST_WRITE_S = 3600.0
 
 #: What an incomplete or damaged file raises when it is read.
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -132,12 +136,15 @@ class Cache:
             return np.asarray(facts["truth"], dtype=np.uint8)
 
     def prune(self, keys: set[str]) -> None:
-        """Remove cases that are not among ``keys``, and all but the last few kinds of input."""
+        """Remove cases that are not among ``keys``, and all but the last few kinds of input.
+
+        Another process may be writing a case at this moment: its temporary files stay until they are old.
+        """
         with explained_writes(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             self._folder.touch()
         for path in self._folder.iterdir():
-            if path.name.split(".")[0] not in keys:
+            if path.name.split(".")[0] not in keys and not _is_being_written(path):
                 path.unlink(missing_ok=True)
         others = sorted(self._root.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
         for folder in others[_INPUTS_KEPT:]:
@@ -150,3 +157,10 @@ class Cache:
 
     def _path(self, key: str, part: str) -> Path:
         return self._folder / f"{key}.{part}"
+
+
+def _is_being_written(path: Path) -> bool:
+    try:
+        return path.name.startswith(".") and time.time() - path.stat().st_mtime < _LONGEST_WRITE_S
+    except FileNotFoundError:
+        return True  # it has just got its final name

@@ -81,6 +81,18 @@ def test_a_damaged_case_is_prepared_anew(tmp_path: Path) -> None:
     assert studies[0].reads == ["p00", "p00"]
 
 
+def test_what_another_process_is_writing_stays_and_what_a_dead_one_left_goes(tmp_path: Path) -> None:
+    studies = studies_in(tmp_path / "dicom", 1)
+    SiteData.prepare(studies, site_at(tmp_path), JOB)
+    folder = next((tmp_path / "state" / "cache").iterdir())
+    fresh, stale = folder / ".fresh.npy", folder / ".stale.npy"
+    for path in (fresh, stale):
+        path.write_bytes(b"half")
+    os.utime(stale, (1, 1))
+    SiteData.prepare(studies, site_at(tmp_path), JOB)
+    assert (fresh.exists(), stale.exists()) == (True, False)
+
+
 def test_another_spacing_keeps_its_own_cases_and_old_inputs_go(tmp_path: Path) -> None:
     studies = studies_in(tmp_path / "dicom", 1)
     for spacing in (2.0, 2.5, 3.0, 3.5):
