@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 #: What the program says about itself goes to standard error; what a script may read goes to standard output.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False)
+
+#: So many characters of a UID are shown.
+_UID_END = 8
 
 SiteOption = Annotated[
     Path | None,
@@ -82,9 +85,23 @@ def open_hospital(site_file: Path | None) -> Hospital:
     return Hospital.open(site_file)
 
 
+def _verdict_table(verdicts: Sequence[Verdict]) -> Table:
+    """Give a line a series: UIDs by their ends, which tell them apart; the whole ones stand in the JSON file."""
+    table = Table(
+        "verdict", "", "maker", "shape", "spacing mm", "series UID", caption="shape and spacing: slice, row, column"
+    )
+    for column in table.columns:
+        column.no_wrap = True
+    table.columns[0].min_width = max((len(verdict.code) for verdict in verdicts), default=0)
+    for verdict in verdicts:
+        table.add_row(*_verdict_row(verdict))
+    return table
+
+
 def _verdict_row(verdict: Verdict) -> list[str]:
-    shape = " x ".join(map(str, verdict.shape)) if verdict.shape else ""
-    spacing = " x ".join(f"{value:.3f}" for value in verdict.spacing_mm) if verdict.spacing_mm else ""
+    shape = ",".join(map(str, verdict.shape)) if verdict.shape else ""
+    spacing = ",".join(f"{value:.3g}" for value in verdict.spacing_mm) if verdict.spacing_mm else ""
+    uid = verdict.series_instance_uid
     colour = "green" if verdict.accepted else "red"
     return [
         f"[{colour}]{verdict.code}[/]",
@@ -92,7 +109,7 @@ def _verdict_row(verdict: Verdict) -> list[str]:
         verdict.manufacturer,
         shape,
         spacing,
-        verdict.series_instance_uid,
+        uid if len(uid) <= _UID_END else f"…{uid[-_UID_END:]}",
     ]
 
 
@@ -111,10 +128,7 @@ def data_check(
 
         with progress_bar("reading") as progress:
             verdicts = check(path, progress=progress)
-        table = Table("verdict", "modality", "maker", "slice x row x column", "spacing mm", "series")
-        for verdict in verdicts:
-            table.add_row(*_verdict_row(verdict))
-        output.print(table)
+        output.print(_verdict_table(verdicts))
         for verdict in verdicts:
             if not verdict.accepted:
                 output.print(f"{verdict.code}: {verdict.sentence}", markup=False)

@@ -7,7 +7,7 @@
     ├── SourceError        a folder or file of the hospital cannot be read as data
     ├── SeriesRefused      a series is not a volume that can be trusted
     ├── LabelRefused       a label does not fit its image
-    ├── ModelError         an unknown network, or weights that are not this network's
+    ├── ModelError         weights or input that are not this network's
     ├── UpdateRefused      an update that must not enter a sum
     ├── RoundFailed        a round ended without enough hospitals
     ├── IdentityError      a signature, certificate or roster entry that cannot be trusted
@@ -114,9 +114,9 @@ class LabelRefused(FedwardError):
 
 
 class ModelError(FedwardError):
-    """An unknown network, or weights that are not this network's."""
+    """Weights or input that are not this network's."""
 
-    codes = frozenset({"unknown_network", "wrong_layout", "wrong_input"})
+    codes = frozenset({"wrong_layout", "wrong_input"})
 
 
 class UpdateRefused(FedwardError):

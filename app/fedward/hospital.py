@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fedward.errors import JobRefused, StoreError
 from fedward.federation.checks import check_update, public_weight
 from fedward.identity.certificates import read_certificate
-from fedward.identity.document import JobDocument, SignedJob, verify_job
+from fedward.identity.document import JobDocument, SignedJob, check_signer, verify_job
 from fedward.release.model_store import find_installed, install_release, load_installed
 from fedward.release.package import Release, ReleaseParts, Trust
 from fedward.settings.admission import admit
@@ -29,7 +29,7 @@ from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
 from fedward.store.database import Database
 from fedward.store.jobs import end_job, remember_job, witness
-from fedward.store.releases import activate, active_release, roll_back
+from fedward.store.releases import activate, active_release, release_before, roll_back
 
 if TYPE_CHECKING:
     from fedward.imaging.cases import SiteData
@@ -99,6 +99,7 @@ class Hospital:
     """One hospital, opened from its site file."""
 
     site: SiteSettings
+    site_file: Path
     database: Database
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     _jobs: dict[str, _OpenJob] = field(default_factory=dict)
@@ -116,7 +117,7 @@ class Hospital:
             raise StoreError(
                 "unsafe_permissions", f"{site_file} may be read by others; make it yours alone: chmod 600 {site_file}"
             )
-        return cls(site=site, database=Database.open(site.state))
+        return cls(site=site, site_file=site_file, database=Database.open(site.state))
 
     def trust(self) -> Trust:
         """Give what this hospital checks a release against."""
@@ -143,6 +144,15 @@ class Hospital:
             now=now,
         )
         return document
+
+    def check_signer(self, signed: SignedJob) -> None:
+        """Refuse to go on with a job whose signer the site file, as it stands now, revokes or lists no more.
+
+        Raises:
+            IdentityError: ``revoked_signer`` or ``unlisted_signer``.
+            SettingsError: the site file has faults.
+        """
+        check_signer(signed, require_identity(read_site_settings(self.site_file)))
 
     def train_round(self, task: RoundTask, *, should_stop: ShouldStop = lambda: False) -> TrainedRound:
         """Validate the incoming model if asked, train on it, and give the update.
@@ -231,11 +241,12 @@ class Hospital:
         return stored.name, stored.number
 
     def roll_back(self) -> tuple[str, int]:
-        """Go back to the model that ran before the running one; give its name and number.
+        """Go back to the model that ran before the running one, after checking it; give its name and number.
 
         Raises:
-            ReleaseRefused: nothing ran before.
+            ReleaseRefused: nothing ran before, or that model has been altered.
         """
+        load_installed(release_before(self.database), state=self.site.state)
         return roll_back(self.database, now=self.clock())
 
     def infer(self, document: JobDocument, *, should_stop: ShouldStop = lambda: False) -> InferenceCounts:

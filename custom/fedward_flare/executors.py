@@ -88,7 +88,9 @@ class TrainExecutor(_SiteExecutor):
 
     def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
         model = exchange.unpack_model(shareable)
-        task = RoundTask(document=self._document, number=model.number, weights=model.weights, evaluate=model.evaluate)
+        document = self._document
+        self._hospital.check_signer(self._signed)
+        task = RoundTask(document=document, number=model.number, weights=model.weights, evaluate=model.evaluate)
         if task_name == tasks.TRAIN_TASK:
             return exchange.pack_trained(self._hospital.train_round(task, should_stop=_should_stop(abort_signal)))
         return exchange.pack_evaluated(self._hospital.evaluate(task, should_stop=_should_stop(abort_signal)))

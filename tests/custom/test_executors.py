@@ -30,7 +30,7 @@ class StubHospital:
 
     def __init__(self, error: Exception | None = None, refusal: FedwardError | None = None) -> None:
         self.error, self.refusal = error, refusal
-        self.accepted = 0
+        self.accepted = self.signers_checked = 0
         self.installed: list[ReleaseParts] = []
 
     def accept(self, signed: SignedJob) -> JobDocument:
@@ -38,6 +38,9 @@ class StubHospital:
         if self.refusal:
             raise self.refusal
         return parse_document(signed.document)
+
+    def check_signer(self, signed: SignedJob) -> None:
+        self.signers_checked += 1
 
     def train_round(self, task: RoundTask, *, should_stop: Callable[[], bool]) -> TrainedRound:
         if self.error:
@@ -89,6 +92,7 @@ def test_one_task_validates_and_trains(text: str, site_file: Path, monkeypatch: 
     assert trained.metrics == {"validation_score": 0.5}
     do(executor, tasks.TRAIN_TASK, model(number=4))
     assert hospital.accepted == 1, "a job is accepted once in a process, not once a round"
+    assert hospital.signers_checked == 2, "the site file may revoke its signer between two rounds"
 
 
 def test_the_closing_task_only_validates(text: str, site_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

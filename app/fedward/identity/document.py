@@ -157,8 +157,8 @@ def verify_job(signed: SignedJob, trust: Identity, *, now: datetime) -> JobDocum
         IdentityError: not canonical, a bad signature, or a signer who is foreign, expired, unlisted or revoked.
         JobRefused: ``wrong_project`` or ``expired_job``.
     """
+    check_signer(signed, trust)
     certificate = load_certificate(signed.certificate)
-    _check_listed(fingerprint(certificate), trust)
     check_chain(certificate, read_certificate(trust.root_certificate), now=now)
     verify(public_key(certificate), signed.signature, purpose=_PURPOSE, content=signed.document)
     document = parse_document(signed.document)
@@ -169,8 +169,13 @@ def verify_job(signed: SignedJob, trust: Identity, *, now: datetime) -> JobDocum
     return document
 
 
-def _check_listed(signer: str, trust: Identity) -> None:
-    """Hold the fingerprint against the site file before anything else in a foreign certificate is looked at."""
+def check_signer(signed: SignedJob, trust: Identity) -> None:
+    """Hold the signer's fingerprint against the site file; nothing else in its certificate is looked at.
+
+    Raises:
+        IdentityError: ``revoked_signer`` or ``unlisted_signer``.
+    """
+    signer = fingerprint(load_certificate(signed.certificate))
     if signer in trust.revoked:
         raise IdentityError("revoked_signer", f"the job is signed by {signer}, which [identity] revoked lists")
     if signer not in trust.coordinators:

@@ -67,6 +67,17 @@ def activate(database: Database, *, name: str, number: int, now: datetime) -> No
         session.add(Activation(name=name, number=number, how="activate", at=now))
 
 
+def release_before(database: Database) -> StoredRelease:
+    """Give the release that ran before the running one.
+
+    Raises:
+        ReleaseRefused: ``no_active_model``: nothing ran before.
+    """
+    with database.transaction() as session:
+        name, number = _before(session)
+    return find_release(database, name, number)
+
+
 def roll_back(database: Database, *, now: datetime) -> tuple[str, int]:
     """Make the model that ran before the running one run again, and give its name and number.
 
@@ -76,10 +87,7 @@ def roll_back(database: Database, *, now: datetime) -> tuple[str, int]:
         ReleaseRefused: ``no_active_model``: nothing ran before.
     """
     with database.transaction() as session:
-        stack = _activation_stack(session)
-        if len(stack) < 2:
-            raise ReleaseRefused("no_active_model", "no other model ran before the running one")
-        name, number = stack[-2]
+        name, number = _before(session)
         session.add(Activation(name=name, number=number, how="rollback", at=now))
         return name, number
 
@@ -128,6 +136,13 @@ def stored_releases(database: Database) -> tuple[StoredRelease, ...]:
             )
             for row in rows
         )
+
+
+def _before(session: Session) -> tuple[str, int]:
+    stack = _activation_stack(session)
+    if len(stack) < 2:
+        raise ReleaseRefused("no_active_model", "no other model ran before the running one")
+    return stack[-2]
 
 
 def _activation_stack(session: Session) -> list[tuple[str, int]]:

@@ -1,0 +1,242 @@
+"""A hospital's tasks from the signed job to the reports, without any engine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedward.errors import FedwardError, IdentityError, JobRefused, ReleaseRefused, StoreError
+from fedward.federation.averaging import apply_update
+from fedward.federation.record import JobRecord, RoundRecord
+from fedward.hospital import Hospital, RoundTask, TrainedRound
+from fedward.identity.certificates import fingerprint
+from fedward.identity.document import JobDocument, SignedJob, new_job_document, sign_job
+from fedward.models.initial import initial_weights
+from fedward.models.networks import build
+from fedward.models.weights import layout_of, named
+from fedward.release.make import make_release
+from fedward.release.package import ReleaseParts, model_bytes
+from fedward.settings.job import InferenceJob, PublishJob, Sites, TrainingJob
+from release_cases import CERTIFICATE, KEY, ROOT
+from tiny_federation import SITE_FILE, training_job, write_archive
+from trust_cases import NOW, PROJECT, inference_job, pem, pem_of, rsa_key
+
+COORDINATOR = ROOT.leaf("coordinator")
+JOB = training_job(rounds=2, minimum=2)
+SITES = ("east", "north")
+
+
+@dataclass
+class Site:
+    """A hospital with a dozen patients in its own folder, and the coordinator that it lists."""
+
+    folder: Path
+
+    @property
+    def site_file(self) -> Path:
+        return self.folder / "site.toml"
+
+    def open(self) -> Hospital:
+        hospital = Hospital.open(self.site_file)
+        hospital.clock = lambda: NOW
+        return hospital
+
+    def edit(self, change: Callable[[str], str]) -> None:
+        self.site_file.write_text(change(self.site_file.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    write_archive(tmp_path, "north")
+    (tmp_path / "root.pem").write_bytes(pem(ROOT.certificate))
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "state" / "split.key").write_bytes(bytes(32))
+    trusted = f'[identity]\nproject = "{PROJECT}"\nroot_certificate = "root.pem"\ncoordinators = ["{signer()}"]\n'
+    made = Site(tmp_path)
+    made.site_file.write_text(SITE_FILE.format(name="north") + trusted, encoding="utf-8")
+    made.site_file.chmod(0o600)
+    return made
+
+
+def signer() -> str:
+    return fingerprint(COORDINATOR)
+
+
+def signed(document: JobDocument) -> SignedJob:
+    return sign_job(document, private_key=pem_of(rsa_key("coordinator")), certificate=pem(COORDINATOR))
+
+
+def document_of(job: TrainingJob | PublishJob | InferenceJob, parts: ReleaseParts | None = None) -> JobDocument:
+    return new_job_document(job, project=PROJECT, sites=SITES, now=NOW, release=parts.hashes if parts else None)
+
+
+def publishing(parts: ReleaseParts) -> JobDocument:
+    return document_of(PublishJob(kind="publish", name="publish", sites=Sites(minimum=1)), parts)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A whole training job at one hospital, with the update of each round."""
+
+    document: JobDocument
+    rounds: tuple[TrainedRound, ...]
+    weights: np.ndarray
+
+    def release(self, number: int = 1) -> ReleaseParts:
+        """Sign the last model, as the coordinator does with what the server kept."""
+        entries = tuple(
+            RoundRecord(number=n, seconds=1.0, weights=dict.fromkeys(SITES, 10), failures={}) for n in (1, 2)
+        )
+        record = JobRecord.begin(self.document).model_copy(
+            update={
+                "status": "completed",
+                "rounds": entries,
+                "best_round": 2,
+                "weights_sha256": hashlib.sha256(self.weights.tobytes()).hexdigest(),
+            }
+        )
+        layout = layout_of(build(JOB.network, task=JOB.task))
+        model = model_bytes(named(layout, self.weights))
+        return make_release(model, self.document, record, number=number, now=NOW, key=KEY, certificate=CERTIFICATE)
+
+
+def train(hospital: Hospital) -> Trained:
+    document = hospital.accept(signed(document_of(JOB)))
+    weights, rounds = initial_weights(JOB), []
+    for number in (1, 2):
+        task = RoundTask(document=document, number=number, weights=weights, evaluate=number > 1)
+        rounds.append(hospital.train_round(task))
+        weights = apply_update(weights, rounds[-1].update)
+    evaluated = hospital.evaluate(RoundTask(document=document, number=3, weights=weights, evaluate=True))
+    assert evaluated.weight == 10
+    return Trained(document, tuple(rounds), weights)
+
+
+def first_round(document: JobDocument, weights: np.ndarray) -> RoundTask:
+    return RoundTask(document=document, number=1, weights=weights, evaluate=False)
+
+
+def test_from_the_signed_job_to_the_reports(site: Site) -> None:
+    hospital = site.open()
+    trained = train(hospital)
+    assert [round_.weight for round_ in trained.rounds] == [10, 10]
+    assert [set(round_.metrics) for round_ in trained.rounds] == [set(), {"validation_score", "validation_cases"}]
+    assert not list((site.folder / "state" / "jobs").iterdir())
+
+    parts = trained.release()
+    document = hospital.accept(signed(publishing(parts)))
+    hospital.install(document, parts)
+    inference = hospital.accept(signed(document_of(inference_job())))
+    counts = hospital.infer(inference)
+    reports = site.folder / "state" / "reports" / "ball-1"
+    assert len(list(reports.rglob("report.json"))) == len(list(reports.rglob("report.html"))) == 12
+    assert counts["refused"] == 0
+    assert all(count % 5 == 0 for count in counts.values())
+
+
+def test_a_restarted_process_carries_the_optimiser_on(site: Site) -> None:
+    at_once = train(site.open()).rounds[1].update
+    hospital = site.open()
+    document = hospital.accept(signed(document_of(JOB)))
+    weights = initial_weights(JOB)
+    first = hospital.train_round(first_round(document, weights))
+    again = site.open()
+    again.accept(signed(document))
+    second = RoundTask(document=document, number=2, weights=apply_update(weights, first.update), evaluate=True)
+    np.testing.assert_array_equal(again.train_round(second).update, at_once)
+
+
+def test_another_model_for_a_known_round_is_refused(site: Site) -> None:
+    hospital = site.open()
+    document = hospital.accept(signed(document_of(JOB)))
+    weights = initial_weights(JOB)
+    hospital.train_round(first_round(document, weights))
+    with pytest.raises(JobRefused, match="model_changed"):
+        hospital.train_round(first_round(document, weights + 1))
+
+
+def test_a_job_that_has_ended_here_does_not_run_again(site: Site) -> None:
+    hospital = site.open()
+    trained = train(hospital)
+    with pytest.raises(JobRefused, match="repeated_job"):
+        hospital.accept(signed(trained.document))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("min_patients = 3", "min_patients = 13", "too_few_patients"),
+        ("allow_non_private = true", "allow_non_private = false", "non_private_not_allowed"),
+        ('exchange_modes = ["plain"]', "exchange_modes = []", "exchange_mode_not_allowed"),
+        ("min_sites = 2", "min_sites = 3", "too_few_sites"),
+    ],
+)
+def test_the_site_file_disposes(site: Site, old: str, new: str, code: str) -> None:
+    site.edit(lambda text: text.replace(old, new))
+    with pytest.raises(JobRefused, match=code):
+        train(site.open())
+
+
+def test_a_signer_who_is_revoked_during_the_job_is_refused_at_the_next_round(site: Site) -> None:
+    hospital = site.open()
+    job = signed(document_of(JOB))
+    hospital.accept(job)
+    hospital.check_signer(job)
+    site.edit(lambda text: text + f'revoked = ["{signer()}"]\n')
+    with pytest.raises(IdentityError, match="revoked_signer"):
+        hospital.check_signer(job)
+
+
+def test_a_site_file_that_others_may_read_is_refused(site: Site) -> None:
+    site.site_file.chmod(0o640)
+    with pytest.raises(StoreError, match="unsafe_permissions"):
+        Hospital.open(site.site_file)
+
+
+def test_a_model_that_this_hospital_never_received_is_not_installed(site: Site) -> None:
+    hospital = site.open()
+    trained = train(hospital)
+    other = Trained(trained.document, trained.rounds, trained.weights + np.float32(0.5)).release()
+    with pytest.raises(ReleaseRefused, match="not_witnessed"):
+        hospital.install_parts(other)
+    assert not (site.folder / "state" / "models").exists()
+
+
+def test_a_release_other_than_the_signed_one_is_not_installed(site: Site) -> None:
+    hospital = site.open()
+    trained = train(hospital)
+    document = hospital.accept(signed(publishing(trained.release())))
+    with pytest.raises(JobRefused, match="model_changed"):
+        hospital.install(document, trained.release(number=2))
+
+
+def test_a_roll_back_checks_the_model_that_it_goes_back_to(site: Site) -> None:
+    hospital = site.open()
+    trained = train(hospital)
+    for number in (1, 2):
+        hospital.install_parts(trained.release(number))
+    assert hospital.roll_back() == ("ball", 1)
+    assert hospital.activate("ball-2") == ("ball", 2)
+    model = site.folder / "state" / "models" / "ball-1" / "model.safetensors"
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.chmod(0o600)
+    model.write_bytes(content)
+    with pytest.raises(ReleaseRefused, match="altered_model"):
+        hospital.roll_back()
+
+
+def test_a_certificate_that_expires_stops_installation_only(site: Site) -> None:
+    hospital = site.open()
+    trained = train(hospital)
+    hospital.install_parts(trained.release(1))
+    hospital.clock = lambda: NOW + timedelta(days=20_000)
+    with pytest.raises(FedwardError):
+        hospital.install_parts(trained.release(2))
+    assert hospital.activate("ball-1") == ("ball", 1)
