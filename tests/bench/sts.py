@@ -14,7 +14,7 @@ from federated_segmentation import ROOT, Benchmark, main
 
 def benchmark_of(data: Path) -> Benchmark:
     with (data / "cases.csv").open(encoding="utf-8", newline="") as file:
-        vendors = {row["case"]: row["vendor"].lower() for row in csv.DictReader(file)}
+        vendors = {row["case"]: row["vendor"].split()[0].lower() for row in csv.DictReader(file)}
     present = {case: vendor for case, vendor in sorted(vendors.items()) if (data / f"{case}_image.nii.gz").is_file()}
     dealt = {
         vendor: [

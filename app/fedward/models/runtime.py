@@ -9,12 +9,17 @@ from itertools import product
 
 import torch
 
+from fedward.errors import SettingsError
 from fedward.models.networks import build
 from fedward.settings.job import Segmentation, UNet3D
 from fedward.settings.site import Compute
 
 #: Steps of each candidate in the micro-benchmark after one that warms up; the fastest counts.
 _TIMED_STEPS = 2
+
+#: On a CPU with AVX-512, PyTorch 2.13's bfloat16 convolution leaves parts of the weight's gradient unwritten when its
+#: input has just this depth: whatever lay in memory then counts as gradient.
+_BROKEN_DEPTH = 2
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,9 @@ def choose_runtime(
 
     A CUDA device takes bfloat16 and channels-last. A CPU is asked by a micro-benchmark of one training step, which
     takes a second or two. Sets PyTorch's number of threads when the site file gives one.
+
+    Raises:
+        SettingsError: ``invalid_settings``: the site file asks for bfloat16 where a CPU would compute nonsense.
     """
     if compute.threads:
         torch.set_num_threads(compute.threads)
@@ -68,7 +76,8 @@ def choose_runtime(
     if device.startswith("cuda"):
         dtype = None if compute.precision == "float32" else torch.bfloat16
         return Runtime(device, dtype, channels_last=True)
-    candidates = [Runtime(device, dtype, layout) for dtype, layout in product(_cpu_precisions(compute), (False, True))]
+    precisions = _cpu_precisions(compute, is_shallow=_is_two_deep(network, patch_size))
+    candidates = [Runtime(device, dtype, layout) for dtype, layout in product(precisions, (False, True))]
     return min(candidates, key=lambda runtime: step_seconds(runtime, network, task, (batch_size, 1, *patch_size)))
 
 
@@ -94,7 +103,20 @@ def _device(compute: Compute) -> str:
     return compute.device
 
 
-def _cpu_precisions(compute: Compute) -> tuple[torch.dtype | None, ...]:
+def _is_two_deep(network: UNet3D, patch_size: tuple[int, int, int]) -> bool:
+    """Whether one of the network's levels is two voxels deep along the first axis."""
+    return any(patch_size[0] // 2**level == _BROKEN_DEPTH for level in range(len(network.channels)))
+
+
+def _cpu_precisions(compute: Compute, *, is_shallow: bool) -> tuple[torch.dtype | None, ...]:
+    if is_shallow and compute.precision == "bfloat16":
+        raise SettingsError(
+            "invalid_settings",
+            f"[compute] precision is bfloat16, but at a depth of {_BROKEN_DEPTH} voxels PyTorch's bfloat16 convolutions "
+            "give wrong gradients on a CPU: use auto or float32",
+        )
+    if is_shallow:
+        return (None,)
     choices: dict[str, tuple[torch.dtype | None, ...]] = {
         "auto": (None, torch.bfloat16),
         "float32": (None,),

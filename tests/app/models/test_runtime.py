@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fedward.errors import SettingsError
 from fedward.models import runtime as runtime_module
 from fedward.models.runtime import Runtime, choose_runtime
 from fedward.settings.site import Compute
@@ -11,12 +12,12 @@ from small_cases import job_with
 JOB = job_with()
 
 
-def choose(**compute: object) -> Runtime:
+def choose(patch_size: tuple[int, int, int] = (8, 8, 8), **compute: object) -> Runtime:
     return choose_runtime(
         Compute.model_validate({"device": "cpu", **compute}),
         network=JOB.network,
         task=JOB.task,
-        patch_size=(8, 8, 8),
+        patch_size=patch_size,
         batch_size=1,
     )
 
@@ -30,6 +31,17 @@ def test_a_cpu_takes_the_fastest_candidate(monkeypatch: pytest.MonkeyPatch) -> N
     fastest = Runtime("cpu", torch.bfloat16, channels_last=True)
     monkeypatch.setattr(runtime_module, "step_seconds", lambda candidate, *_: 0.1 if candidate == fastest else 0.2)
     assert choose() == fastest
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_a_cpu_never_takes_bfloat16_for_a_level_of_two_voxels_depth(
+    depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_module, "step_seconds", lambda candidate, *_: 0.1 if candidate.autocast_dtype else 0.2)
+    assert choose((depth, 8, 8)).autocast_dtype is None
+    assert choose((8, depth, depth)).autocast_dtype is torch.bfloat16
+    with pytest.raises(SettingsError, match="invalid_settings"):
+        choose((depth, 8, 8), precision="bfloat16")
 
 
 def test_a_cuda_device_takes_bfloat16_and_channels_last(monkeypatch: pytest.MonkeyPatch) -> None:
