@@ -112,8 +112,8 @@ def _cpu_precisions(compute: Compute, *, is_shallow: bool) -> tuple[torch.dtype 
     if is_shallow and compute.precision == "bfloat16":
         raise SettingsError(
             "invalid_settings",
-            f"[compute] precision is bfloat16, but at a depth of {_BROKEN_DEPTH} voxels PyTorch's bfloat16 convolutions "
-            "give wrong gradients on a CPU: use auto or float32",
+            f"[compute] precision is bfloat16, but at {_BROKEN_DEPTH} voxels of depth PyTorch's bfloat16 "
+            "convolutions give wrong gradients on a CPU: use auto or float32",
         )
     if is_shallow:
         return (None,)
