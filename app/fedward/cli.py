@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from fedward.errors import FedwardError, SettingsError
 
@@ -196,7 +196,7 @@ def model_show(reference: ReleaseReference, site_file: SiteOption = None, as_jso
         if as_json:
             print_json({"passport": passport, "signer": signer})
             return
-        table = Table("", "", show_header=False)
+        table = Table("", Column(overflow="fold"), show_header=False)
         for name, value in {**passport, **{f"signer {key}": text for key, text in signer.items()}}.items():
             table.add_row(name, json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value))
         output.print(table)

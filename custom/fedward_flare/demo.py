@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,9 +32,6 @@ from fedward_flare.workdir import Workdir, claimed
 
 TRAINING, INFERENCE, PUBLISH = "lung_nodule_segmentation.toml", "inference.toml", "publish.toml"
 SUMMARY = "summary.json"
-
-#: What of the comparison goes on the console, and how it is called there.
-_INTERVAL = "90 % interval over patients"
 
 
 @dataclass(frozen=True)
@@ -188,9 +187,24 @@ def _weights(release: Path) -> Any:
     return flat_weights(verified.parts, verified.passport)
 
 
+def _program(name: str) -> str:
+    """Write a program's name as the user can type it here: it may lie in a virtual environment that is not active."""
+    if shutil.which(name):
+        return name
+    path = Path(sys.executable).with_name(name)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def _print_summary(summary: Mapping[str, Any], workdir: Workdir, console: Console) -> None:
     console.print("[bold]6/6 Summary[/]")
-    table = Table("model", "lesion Dice", _INTERVAL, "global minus this", "false positives per scan")
+    table = Table(
+        "model",
+        "Dice",
+        "90 % interval",
+        "global minus this",
+        "FP/scan",
+        caption="lesion Dice and false positives; intervals by bootstrap over patients",
+    )
     low, high = summary["global_dice_interval"]
     table.add_row(
         "global",
@@ -214,10 +228,10 @@ def _print_summary(summary: Mapping[str, Any], workdir: Workdir, console: Consol
         f"tensorboard  {summary['tensorboard']}",
         "",
         "Nothing of it runs any more. Next:",
-        f"  tensorboard --logdir {summary['tensorboard']}",
-        f"  fedward model show {summary['release']}",
-        f"  fedward model list --site {workdir.site_file(site)}",
-        f"  fedward data check {workdir.hospital(site) / 'dicom'}",
-        f"  fedward poc up --workdir {root}",
+        f"  {_program('tensorboard')} --logdir {summary['tensorboard']}",
+        f"  {_program('fedward')} model show {summary['release']}",
+        f"  {_program('fedward')} model list --site {workdir.site_file(site)}",
+        f"  {_program('fedward')} data check {workdir.hospital(site) / 'dicom'}",
+        f"  {_program('fedward')} poc up --workdir {root}",
     ):
         console.print(f"  {line}", markup=False)
