@@ -19,7 +19,7 @@ from nvflare.apis.signal import Signal
 from fedward.errors import FedwardError, ModelError, RoundFailed
 from fedward.evaluation.tensorboard import Curves
 from fedward.federation.averaging import apply_update
-from fedward.federation.best import Best, global_metric
+from fedward.federation.best import Choice, global_metric
 from fedward.federation.record import RoundRecord
 from fedward.federation.round import Contribution, Failure, Participation, Round, Rules
 from fedward.files import write_bytes
@@ -50,7 +50,7 @@ class TrainController(JobController):
         self._job = self._document.job
         self._participation = Participation(sites=self._document.sites)
         self._late: set[str] = set()
-        self._best: Best | None = None
+        self._choice = Choice()
         self._best_weights: Weights | None = None
 
     def _run(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
@@ -136,9 +136,11 @@ class TrainController(JobController):
         """Record what the sites say of the model that round ``number`` ended with, and keep it if it is the best."""
         score = global_metric(metrics, shares, _SCORE)
         false_positives = global_metric(metrics, shares, _FALSE_POSITIVES)
-        if self._best is None or self._best.is_beaten_by(score):
-            self._best, self._best_weights = Best(round_number=number, score=score), weights
-            self._record = self._record.with_best(self._best, hashlib.sha256(weights.tobytes()).hexdigest())
+        self._choice = self._choice.after(number, score)
+        best = self._choice.best
+        if best is not None and best.round_number == number:
+            self._best_weights = weights
+            self._record = self._record.with_best(best, hashlib.sha256(weights.tobytes()).hexdigest())
         self._record = self._record.with_validation(
             number, score=score, false_positives=false_positives, metrics=metrics
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: The metric that chooses, as a site file's ``share_metrics`` names it.
 SCORE = "validation_score"
@@ -30,7 +30,7 @@ def global_metric(
 
 @dataclass(frozen=True)
 class Best:
-    """The best model so far.
+    """A model that is kept.
 
     Attributes:
         round_number: How many rounds went into it.
@@ -40,11 +40,31 @@ class Best:
     round_number: int
     score: float | None
 
-    def is_beaten_by(self, score: float | None) -> bool:
-        """Whether a later model with ``score`` takes its place.
+
+@dataclass(frozen=True)
+class Choice:
+    """The best model so far, by a moving average of the scores: one lucky round on few patients is no better model.
+
+    Isensee et al. 2021 (nnU-Net) choose so too. The average here gives the latest score half of the weight.
+
+    Attributes:
+        best: None before the first model.
+        level: The average when ``best`` was chosen; None when no site has shared a score.
+        average: The average now.
+    """
+
+    best: Best | None = None
+    level: float | None = None
+    average: float | None = None
+
+    def after(self, round_number: int, score: float | None) -> Choice:
+        """Give the choice once the model of a later round is known.
 
         Without any score the latest model is the best; a later one wins a tie, as it has seen more data.
         """
         if score is None:
-            return self.score is None
-        return self.score is None or score >= self.score
+            return Choice(Best(round_number, None)) if self.average is None else self
+        average = score if self.average is None else (self.average + score) / 2
+        if self.level is None or average >= self.level:
+            return Choice(Best(round_number, score), level=average, average=average)
+        return replace(self, average=average)

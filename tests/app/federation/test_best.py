@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fedward.federation.best import Best, global_metric
+from fedward.federation.best import Choice, global_metric
 
 WEIGHTS = {"a": 10, "b": 30}
 
@@ -34,11 +34,35 @@ def test_other_metrics_may_be_larger_than_one() -> None:
     assert global_metric(metrics, WEIGHTS, "validation_false_positives") == 4.0
 
 
+def chosen(*scores: float | None) -> int:
+    choice = Choice()
+    for number, score in enumerate(scores, start=1):
+        choice = choice.after(number, score)
+    assert choice.best is not None
+    assert choice.best.score == scores[choice.best.round_number - 1]
+    return choice.best.round_number
+
+
 @pytest.mark.parametrize(
-    ("best", "later", "is_beaten"),
-    [(0.5, 0.6, True), (0.5, 0.5, True), (0.5, 0.4, False), (0.5, None, False), (None, 0.1, True), (None, None, True)],
+    ("scores", "best"),
+    [
+        ((0.5, 0.6), 2),
+        ((0.5, 0.5), 2),
+        ((0.5, 0.4), 1),
+        ((0.5, None), 1),
+        ((0.5, 0.6, None), 2),
+        ((None, 0.1), 2),
+        ((None, None), 2),
+        ((0.5, 0.3, 0.6, 0.7), 4),
+    ],
 )
-def test_a_later_model_wins_unless_it_is_known_to_be_worse(
-    best: float | None, later: float | None, is_beaten: bool
-) -> None:
-    assert Best(round_number=3, score=best).is_beaten_by(later) is is_beaten
+def test_a_later_model_wins_unless_it_is_known_to_be_worse(scores: tuple[float | None, ...], best: int) -> None:
+    assert chosen(*scores) == best
+
+
+def test_one_lucky_round_does_not_choose_the_model() -> None:
+    assert chosen(0.50, 0.52, 0.75, 0.67, 0.69, 0.70, 0.70) == 7
+
+
+def test_a_model_that_gets_worse_and_stays_so_is_not_chosen() -> None:
+    assert chosen(0.50, 0.70, 0.72, 0.60, 0.55, 0.50) == 3
