@@ -23,6 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "dicom": {"pydicom", "SimpleITK", "highdicom", "gdcm"},
     "imaging": {"torch", "monai", "pydicom", "highdicom", "scipy"},
     "models": {"torch", "monai"},
+    "privacy": {"scipy", "dp_accounting"},
     "training": {"torch", "monai"},
     "federation": {"cryptography"},
     "evaluation": {"scipy", "sklearn", "matplotlib", "torch", "monai"},

@@ -8,14 +8,19 @@ function that asks for one type cannot be handed the other.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+from numpy.typing import NDArray
 
 #: Between the parts of a stream's path.
 _SEPARATOR = "\x1f"
+
+#: Noise is drawn in blocks of so many numbers, which bounds the memory that it takes beside its result.
+_BLOCK = 1 << 16
 
 
 class Seeded:
@@ -72,6 +77,53 @@ class Secret:
         if os.getpid() != self._process:
             raise RuntimeError("secret randomness does not survive a fork: make a new Secret in this process")
         return self._stream.update(bytes(count))
+
+    def uniform(self, count: int) -> NDArray[np.float64]:
+        """Give ``count`` numbers in [0, 1), each a multiple of 2^-53."""
+        bits = np.frombuffer(self.take(8 * count), dtype=np.uint64) >> np.uint64(11)
+        return bits.astype(np.float64) * 2.0**-53
+
+    def bernoulli(self, count: int, rate: float) -> NDArray[np.bool_]:
+        """Decide ``count`` times, true with probability ``rate`` in [0, 1].
+
+        Raises:
+            ValueError: ``rate`` is not a probability.
+        """
+        if not 0 <= rate <= 1:
+            raise ValueError(f"a probability lies in [0, 1], got {rate}")
+        return self.uniform(count) < rate
+
+    def gaussian(self, count: int, deviation: float) -> NDArray[np.float32]:
+        """Give ``count`` normal numbers of mean 0 and this standard deviation.
+
+        Each is half the sum of four independent ones, rounded to float32 at the end: from what is left of one number's
+        floating-point grid nobody can tell what it was added to (Holohan and Braghin 2021).
+
+        Raises:
+            ValueError: ``deviation`` is negative or not finite.
+        """
+        if not (math.isfinite(deviation) and deviation >= 0):
+            raise ValueError(f"a standard deviation is finite and 0 or more, got {deviation}")
+        noise = np.empty(count, np.float32)
+        for start in range(0, count, _BLOCK):
+            part = noise[start : start + _BLOCK]
+            np.multiply(self._normal_sum(part.size), deviation / 2, out=part, casting="same_kind")
+        return noise
+
+    def round(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Round each value up or down at random, so that its mean stays what it is."""
+        exact = np.asarray(values, dtype=np.float64)
+        below = np.floor(exact)
+        is_up = self.uniform(exact.size).reshape(exact.shape) < exact - below
+        return below.astype(np.int64) + is_up
+
+    def _normal_sum(self, count: int) -> NDArray[np.float64]:
+        """Give sums of four standard normal numbers (Box and Muller 1958, the cosine half of four pairs)."""
+        total = np.zeros(count)
+        for _ in range(4):
+            radius = np.sqrt(-2 * np.log1p(-self.uniform(count)))
+            total += radius * np.cos(2 * np.pi * self.uniform(count))
+        return total
 
     def token(self) -> str:
         """Give a random id of 128 bits as 32 hexadecimal digits."""

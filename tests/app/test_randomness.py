@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import os
 import pickle
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest
 
 from fedward.randomness import Secret, Seeded
 
@@ -71,6 +73,64 @@ def test_secret_bytes_are_as_many_as_asked_and_even() -> None:
     counts = np.bincount(np.frombuffer(content, np.uint8), minlength=256)
     chi_squared = float(((counts - 100_000 / 256) ** 2 / (100_000 / 256)).sum())
     assert 150 < chi_squared < 390, "255 degrees of freedom: six standard deviations either way"
+
+
+def test_secret_noise_is_normal() -> None:
+    noise = Secret().gaussian(200_000, 3.0)
+    assert noise.dtype == np.float32
+    # Kolmogorov and Smirnov: a true normal sample of this size passes 0.0055 once in a hundred thousand runs.
+    assert kstest(noise.astype(np.float64) / 3.0, "norm").statistic < 0.0055
+    assert abs(np.corrcoef(noise[:-1], noise[1:])[0, 1]) < 0.012
+
+
+def test_secret_noise_uses_the_whole_float32_grid() -> None:
+    """A single Box-Muller draw in float32 leaves gaps near its mean that tell what was added to it."""
+    noise = Secret().gaussian(200_000, 1.0)
+    small = noise[np.abs(noise) < 2.0**-7]
+    assert len(np.unique(small)) > 0.999 * len(small)
+
+
+def test_noise_of_no_width_is_none() -> None:
+    assert not Secret().gaussian(10, 0.0).any()
+
+
+@pytest.mark.parametrize("deviation", [-1.0, math.nan, math.inf])
+def test_noise_of_a_senseless_width_is_refused(deviation: float) -> None:
+    with pytest.raises(ValueError, match="standard deviation"):
+        Secret().gaussian(1, deviation)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.03, 0.5, 1.0])
+def test_secret_decisions_have_their_rate(rate: float) -> None:
+    drawn = Secret().bernoulli(100_000, rate)
+    assert abs(drawn.mean() - rate) <= 5 * math.sqrt(rate * (1 - rate) / 100_000)
+
+
+def test_a_rate_is_a_probability() -> None:
+    with pytest.raises(ValueError, match="probability"):
+        Secret().bernoulli(1, 1.5)
+
+
+def test_random_rounding_keeps_the_mean_and_goes_no_further_than_the_next_number() -> None:
+    values = np.repeat([-1.25, 0.0, 2.5, 7.0], 50_000)
+    rounded = Secret().round(values)
+    assert np.abs(rounded - values).max() < 1
+    means = rounded.reshape(4, -1).mean(axis=1)
+    np.testing.assert_allclose(means, [-1.25, 0.0, 2.5, 7.0], atol=0.012)
+    np.testing.assert_array_equal(rounded[150_000:], 7)
+
+
+@pytest.mark.parametrize("draw", ["uniform", "bernoulli", "gaussian", "round"])
+def test_no_secret_draw_takes_a_seed(draw: str) -> None:
+    names = set(inspect.signature(getattr(Secret, draw)).parameters)
+    assert names <= {"self", "count", "rate", "deviation", "values"}
+
+
+def test_secret_draws_leave_the_known_generators_alone() -> None:
+    np.random.seed(1)
+    before = np.random.get_state()[1].copy()
+    Secret().gaussian(1000, 1.0)
+    np.testing.assert_array_equal(before, np.random.get_state()[1])
 
 
 def test_a_secret_is_not_copied() -> None:
