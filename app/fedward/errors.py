@@ -177,6 +177,9 @@ class JobRefused(FedwardError):
             "norm_bound_too_large",
             "model_changed",
             "wrong_round",
+            "unknown_job",
+            "budget_spent",
+            "update_changed",
         }
     )
 
@@ -209,7 +212,18 @@ class ReleaseRefused(FedwardError):
 class StoreError(FedwardError):
     """The site's database or disk cannot take what it must keep."""
 
-    codes = frozenset({"no_space", "cannot_write", "database_failed", "newer_schema", "unsafe_permissions"})
+    codes = frozenset(
+        {
+            "no_space",
+            "cannot_write",
+            "database_failed",
+            "newer_schema",
+            "unsafe_permissions",
+            "broken_ledger",
+            "ledger_rolled_back",
+            "ledger_terms",
+        }
+    )
 
 
 class FederationError(FedwardError):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, inspect, select
+from sqlalchemy import Engine, create_engine, delete, event, inspect, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -69,7 +69,7 @@ class Database:
         self._engine.dispose()
 
     def _prepare_schema(self) -> None:
-        """Make the tables of a new database; leave those of a later fedward untouched."""
+        """Make the tables that are missing; leave a database of a later fedward untouched."""
         with self.transaction() as session:
             connection = session.connection()
             is_new = not inspect(connection).has_table(Schema.__tablename__)
@@ -79,8 +79,9 @@ class Database:
                     "newer_schema",
                     f"the site database has schema {version}, this fedward knows {SCHEMA_VERSION}: install a later one",
                 )
-            if is_new:
+            if is_new or version < SCHEMA_VERSION:
                 Table.metadata.create_all(connection)
+                session.execute(delete(Schema))
                 session.add(Schema(version=SCHEMA_VERSION))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import DateTime, String, TypeDecorator
+from sqlalchemy import DateTime, String, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Table(DeclarativeBase):
@@ -58,6 +58,16 @@ class WitnessedModel(Table):
     number: Mapped[int] = mapped_column(primary_key=True)
     weights_sha256: Mapped[str] = mapped_column(String(64))
     received_at: Mapped[datetime] = mapped_column(_UtcTime)
+
+
+class LedgerEntry(Table):
+    """One line of the privacy ledger; each holds the hash of the one before, and none is ever changed or removed."""
+
+    __tablename__ = "ledger_entry"
+
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    content: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(64))
 
 
 class InstalledRelease(Table):
