@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import threading
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
@@ -20,7 +21,13 @@ from numpy.typing import NDArray
 _SEPARATOR = "\x1f"
 
 #: Noise is drawn in blocks of so many numbers, which bounds the memory that it takes beside its result.
-_BLOCK = 1 << 16
+_BLOCK = 1 << 15
+
+#: A noised number is rounded to a power of two near this share of the noise's standard deviation.
+_GRID = 2.0**-16
+
+#: Bytes after which a stream takes a new key from the operating system.
+_KEY_LIFE = 1 << 30
 
 
 class Seeded:
@@ -56,13 +63,14 @@ class Seeded:
 class Secret:
     """Unrepeatable randomness: a ChaCha20 key stream keyed from the operating system.
 
-    It refuses to run in a process other than the one that made it: two processes with one stream would share their
-    secrets.
+    Threads may share one. It refuses to run in a process other than the one that made it: two processes with one
+    stream would share their secrets.
     """
 
     def __init__(self) -> None:
         self._process = os.getpid()
-        self._stream: CipherContext = Cipher(ChaCha20(os.urandom(32), os.urandom(16)), mode=None).encryptor()
+        self._lock = threading.Lock()
+        self._rekey()
 
     def __reduce__(self) -> tuple[object, ...]:
         """Refuse to be copied to another process."""
@@ -76,7 +84,15 @@ class Secret:
         """
         if os.getpid() != self._process:
             raise RuntimeError("secret randomness does not survive a fork: make a new Secret in this process")
-        return self._stream.update(bytes(count))
+        with self._lock:
+            self._taken += count
+            if self._taken > _KEY_LIFE:
+                self._rekey()
+            return self._stream.update(bytes(count))
+
+    def token(self) -> str:
+        """Give a random id of 128 bits as 32 hexadecimal digits."""
+        return self.take(16).hex()
 
     def uniform(self, count: int) -> NDArray[np.float64]:
         """Give ``count`` numbers in [0, 1), each a multiple of 2^-53."""
@@ -93,21 +109,20 @@ class Secret:
             raise ValueError(f"a probability lies in [0, 1], got {rate}")
         return self.uniform(count) < rate
 
-    def gaussian(self, count: int, deviation: float) -> NDArray[np.float32]:
-        """Give ``count`` normal numbers of mean 0 and this standard deviation.
+    def gaussian(self, count: int, deviation: float) -> NDArray[np.float64]:
+        """Give ``count`` normal numbers of mean 0 and this standard deviation, to be added by :func:`add_noise`.
 
-        Each is half the sum of four independent ones, rounded to float32 at the end: from what is left of one number's
-        floating-point grid nobody can tell what it was added to (Holohan and Braghin 2021).
+        Each is half the sum of four independent ones, so that no single draw can be found from its result
+        (Holohan and Braghin 2021, "Secure Random Sampling in Differential Privacy").
 
         Raises:
             ValueError: ``deviation`` is negative or not finite.
         """
-        if not (math.isfinite(deviation) and deviation >= 0):
-            raise ValueError(f"a standard deviation is finite and 0 or more, got {deviation}")
-        noise = np.empty(count, np.float32)
+        _check_deviation(deviation)
+        noise = np.empty(count)
         for start in range(0, count, _BLOCK):
             part = noise[start : start + _BLOCK]
-            np.multiply(self._normal_sum(part.size), deviation / 2, out=part, casting="same_kind")
+            np.multiply(self._normal_sum(part.size), deviation / 2, out=part)
         return noise
 
     def round(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -118,13 +133,46 @@ class Secret:
         return below.astype(np.int64) + is_up
 
     def _normal_sum(self, count: int) -> NDArray[np.float64]:
-        """Give sums of four standard normal numbers (Box and Muller 1958, the cosine half of four pairs)."""
-        total = np.zeros(count)
+        """Give sums of four standard normal numbers (Box and Muller 1958, both halves of each pair)."""
+        pairs = (count + 1) // 2
+        total = np.zeros((2, pairs))
         for _ in range(4):
-            radius = np.sqrt(-2 * np.log1p(-self.uniform(count)))
-            total += radius * np.cos(2 * np.pi * self.uniform(count))
-        return total
+            radius = np.sqrt(-2 * np.log1p(-self.uniform(pairs)))
+            angle = 2 * np.pi * self.uniform(pairs)
+            total[0] += radius * np.cos(angle)
+            total[1] += radius * np.sin(angle)
+        return total.ravel()[:count]
 
-    def token(self) -> str:
-        """Give a random id of 128 bits as 32 hexadecimal digits."""
-        return self.take(16).hex()
+    def _rekey(self) -> None:
+        self._stream: CipherContext = Cipher(ChaCha20(os.urandom(32), bytes(16)), mode=None).encryptor()
+        self._taken = 0
+
+
+def add_noise(values: NDArray[np.floating], noise: NDArray[np.float64], *, deviation: float) -> NDArray[np.float64]:
+    """Add secret noise to what leaves, and round the sum to a grid that depends on ``deviation`` alone.
+
+    A bare sum of floating-point numbers can hold only some of the numbers around it, and which ones tells what the
+    noise was added to (Mironov 2012). On a grid that is this much coarser than float64 every number can come from
+    every value. What is done to the result afterwards costs no privacy.
+
+    Args:
+        values: What the noise protects, any shape.
+        noise: From :meth:`Secret.gaussian`, same shape.
+        deviation: The noise's standard deviation, in the unit of ``values``.
+
+    Returns:
+        Multiples of the power of two next below ``deviation * 2**-16``.
+
+    Raises:
+        ValueError: the shapes differ, or ``deviation`` is not finite and above 0.
+    """
+    _check_deviation(deviation)
+    if deviation == 0 or values.shape != noise.shape:
+        raise ValueError(f"noise of deviation {deviation} and shape {noise.shape} does not protect {values.shape}")
+    grid = 2.0 ** math.floor(math.log2(deviation * _GRID))
+    return np.rint((values.astype(np.float64) + noise) / grid) * grid
+
+
+def _check_deviation(deviation: float) -> None:
+    if not (math.isfinite(deviation) and deviation >= 0):
+        raise ValueError(f"a standard deviation is finite and 0 or more, got {deviation}")

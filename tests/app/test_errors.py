@@ -57,6 +57,13 @@ def raised() -> Iterator[tuple[Path, str, str]]:
                     yield path, node.func.id, code.value
 
 
+def test_every_code_is_given_somewhere() -> None:
+    sources = [*(ROOT / "app").rglob("*.py"), *(ROOT / "custom").rglob("*.py")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources if path.name != "errors.py")
+    dead = sorted({code for kind in CLASSES for code in kind.codes if f'"{code}"' not in text})
+    assert dead == []
+
+
 def test_every_error_is_raised_with_a_code_that_it_has() -> None:
     found = list(raised())
     wrong = [f"{path.name}: {name} {code}" for path, name, code in found if code not in getattr(errors, name).codes]

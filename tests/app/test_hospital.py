@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedward.errors import FedwardError, IdentityError, JobRefused, ReleaseRefused, StoreError
+from fedward.errors import IdentityError, JobRefused, ReleaseRefused, StoreError
 from fedward.federation.averaging import apply_update
 from fedward.federation.record import JobRecord, RoundRecord
 from fedward.hospital import Hospital, RoundTask, TrainedRound
@@ -23,6 +23,7 @@ from fedward.models.weights import layout_of, named
 from fedward.release.make import make_release
 from fedward.release.package import ReleaseParts, model_bytes
 from fedward.settings.job import InferenceJob, PublishJob, Sites, TrainingJob
+from fedward.store.releases import active_release
 from release_cases import CERTIFICATE, KEY, ROOT
 from tiny_federation import SITE_FILE, training_job, write_archive
 from trust_cases import NOW, PROJECT, inference_job, pem, pem_of, rsa_key
@@ -123,6 +124,7 @@ def first_round(document: JobDocument, weights: np.ndarray) -> RoundTask:
 
 
 def test_from_the_signed_job_to_the_reports(site: Site) -> None:
+    site.edit(lambda text: text.replace("auto_activate = true", "auto_activate = false"))
     hospital = site.open()
     trained = train(hospital)
     assert [round_.weight for round_ in trained.rounds] == [10, 10]
@@ -133,6 +135,9 @@ def test_from_the_signed_job_to_the_reports(site: Site) -> None:
     document = hospital.accept(signed(publishing(parts)))
     hospital.install(document, parts)
     inference = hospital.accept(signed(document_of(inference_job())))
+    with pytest.raises(ReleaseRefused, match="no_active_model"):
+        hospital.infer(inference)
+    assert hospital.activate("ball-1") == ("ball", 1)
     counts = hospital.infer(inference)
     reports = site.folder / "state" / "reports" / "ball-1"
     assert len(list(reports.rglob("report.json"))) == len(list(reports.rglob("report.html"))) == 12
@@ -150,6 +155,10 @@ def test_a_restarted_process_carries_the_optimiser_on(site: Site) -> None:
     again.accept(signed(document))
     second = RoundTask(document=document, number=2, weights=apply_update(weights, first.update), evaluate=True)
     np.testing.assert_array_equal(again.train_round(second).update, at_once)
+
+    (site.folder / "state" / "jobs" / document.id / "optimiser-1.npz").unlink()
+    afresh = again.train_round(second).update
+    assert not np.array_equal(afresh, at_once), "the second round must go on with what the first one left"
 
 
 def test_another_model_for_a_known_round_is_refused(site: Site) -> None:
@@ -194,7 +203,7 @@ def test_a_signer_who_is_revoked_during_the_job_is_refused_at_the_next_round(sit
 
 
 def test_a_site_file_that_others_may_read_is_refused(site: Site) -> None:
-    site.site_file.chmod(0o640)
+    site.site_file.chmod(0o644)
     with pytest.raises(StoreError, match="unsafe_permissions"):
         Hospital.open(site.site_file)
 
@@ -230,6 +239,7 @@ def test_a_roll_back_checks_the_model_that_it_goes_back_to(site: Site) -> None:
     model.write_bytes(content)
     with pytest.raises(ReleaseRefused, match="altered_model"):
         hospital.roll_back()
+    assert active_release(hospital.database).number == 2, "a refused roll-back changes nothing"
 
 
 def test_a_certificate_that_expires_stops_installation_only(site: Site) -> None:
@@ -237,6 +247,6 @@ def test_a_certificate_that_expires_stops_installation_only(site: Site) -> None:
     trained = train(hospital)
     hospital.install_parts(trained.release(1))
     hospital.clock = lambda: NOW + timedelta(days=20_000)
-    with pytest.raises(FedwardError):
+    with pytest.raises(ReleaseRefused, match="expired_certificate"):
         hospital.install_parts(trained.release(2))
     assert hospital.activate("ball-1") == ("ball", 1)

@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from fedward.randomness import Secret, Seeded
+from fedward import randomness
+from fedward.randomness import Secret, Seeded, add_noise
 
 PATHS = st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=5) | st.integers(), max_size=4)
 
@@ -76,18 +78,54 @@ def test_secret_bytes_are_as_many_as_asked_and_even() -> None:
 
 
 def test_secret_noise_is_normal() -> None:
-    noise = Secret().gaussian(200_000, 3.0)
-    assert noise.dtype == np.float32
+    noise = Secret().gaussian(200_001, 3.0)
+    assert noise.shape == (200_001,)
     # Kolmogorov and Smirnov: a true normal sample of this size passes 0.0055 once in a hundred thousand runs.
-    assert kstest(noise.astype(np.float64) / 3.0, "norm").statistic < 0.0055
-    assert abs(np.corrcoef(noise[:-1], noise[1:])[0, 1]) < 0.012
+    assert kstest(noise / 3.0, "norm").statistic < 0.0055
+    assert 1 - 0.02 < noise.std() / 3.0 < 1 + 0.02
 
 
-def test_secret_noise_uses_the_whole_float32_grid() -> None:
-    """A single Box-Muller draw in float32 leaves gaps near its mean that tell what was added to it."""
+@pytest.mark.parametrize("lag", [1, 2, 1 << 14, 1 << 15])
+def test_secret_noise_does_not_follow_itself(lag: int) -> None:
+    """Numbers that share their pairs of draws stand half a block apart."""
     noise = Secret().gaussian(200_000, 1.0)
-    small = noise[np.abs(noise) < 2.0**-7]
-    assert len(np.unique(small)) > 0.999 * len(small)
+    assert abs(np.corrcoef(noise[:-lag], noise[lag:])[0, 1]) < 0.014
+    assert abs(np.corrcoef(noise[:-lag] ** 2, noise[lag:] ** 2)[0, 1]) < 0.014
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, -0.7])
+def test_a_noised_number_does_not_tell_by_its_last_bits_what_it_was(value: float) -> None:
+    """All sums lie on one grid, whatever was added to, and every residue of the grid is as likely as another."""
+    secret = Secret()
+    values = np.full(200_000, value, np.float32)
+    released = add_noise(values, secret.gaussian(values.size, 0.01), deviation=0.01)
+    steps = released / 2.0 ** math.floor(math.log2(0.01 * 2.0**-16))
+    np.testing.assert_array_equal(steps, np.rint(steps))
+    counts = np.bincount(steps.astype(np.int64) % 64, minlength=64)
+    chi_squared = float(((counts - 3125) ** 2 / 3125).sum())
+    assert chi_squared < 63 + 6 * math.sqrt(126)
+    assert abs(released.mean() - value) < 5 * 0.01 / math.sqrt(values.size) + 1e-7
+
+
+def test_noise_rounded_by_itself_would_tell() -> None:
+    """Why the sum is rounded and not the noise: a plain float32 sum lies on a grid that the value chose."""
+    secret = Secret()
+    noise = secret.gaussian(200_000, 0.01).astype(np.float32)
+    near_third = (np.float32(1 / 3) + noise) * 2.0**25
+    np.testing.assert_array_equal(near_third, np.rint(near_third))
+    near_zero = (np.float32(0) + noise) * 2.0**25
+    assert (near_zero != np.rint(near_zero)).mean() > 0.9
+
+
+@pytest.mark.parametrize("deviation", [0.0, -1.0, math.nan])
+def test_nothing_leaves_with_noise_of_no_width(deviation: float) -> None:
+    with pytest.raises(ValueError, match="deviation"):
+        add_noise(np.zeros(3), np.zeros(3), deviation=deviation)
+
+
+def test_noise_covers_every_number() -> None:
+    with pytest.raises(ValueError, match="does not protect"):
+        add_noise(np.zeros((3, 1)), np.zeros(1), deviation=1.0)
 
 
 def test_noise_of_no_width_is_none() -> None:
@@ -120,10 +158,39 @@ def test_random_rounding_keeps_the_mean_and_goes_no_further_than_the_next_number
     np.testing.assert_array_equal(rounded[150_000:], 7)
 
 
-@pytest.mark.parametrize("draw", ["uniform", "bernoulli", "gaussian", "round"])
-def test_no_secret_draw_takes_a_seed(draw: str) -> None:
-    names = set(inspect.signature(getattr(Secret, draw)).parameters)
-    assert names <= {"self", "count", "rate", "deviation", "values"}
+def test_no_secret_draw_takes_a_seed() -> None:
+    draws = {name: draw for name, draw in vars(Secret).items() if callable(draw) and not name.startswith("__")}
+    assert {"take", "token", "uniform", "bernoulli", "gaussian", "round"} <= set(draws)
+    for name, draw in draws.items():
+        assert set(inspect.signature(draw).parameters) <= {"self", "count", "rate", "deviation", "values"}, name
+
+
+def test_a_stream_takes_a_new_key_before_the_old_one_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(randomness, "_KEY_LIFE", 1000)
+    keys: list[bytes] = []
+    urandom = os.urandom
+    monkeypatch.setattr(os, "urandom", lambda count: keys.append(urandom(count)) or keys[-1])
+    secret = Secret()
+    blocks = {secret.take(100) for _ in range(25)}
+    assert len(blocks) == 25
+    assert len(keys) == len(set(keys)) == 3
+    assert all(len(key) == 32 for key in keys)
+
+
+def test_threads_that_share_a_secret_never_share_a_number() -> None:
+    secret = Secret()
+    taken: list[list[bytes]] = [[], [], [], []]
+
+    def work(mine: list[bytes]) -> None:
+        mine.extend(secret.take(1 << 12) for _ in range(200))
+
+    threads = [threading.Thread(target=work, args=(mine,)) for mine in taken]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    blocks = [block for mine in taken for block in mine]
+    assert len(set(blocks)) == len(blocks) == 800
 
 
 def test_secret_draws_leave_the_known_generators_alone() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
-import time
+import weakref
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,8 +31,8 @@ _FORMAT = 1
 #: Jobs differ in spacing and intensity; the cases of this many kinds of input are kept.
 _INPUTS_KEPT = 3
 
-#: A temporary file that is older was left by a process that is dead.
-_LONGEST_WRITE_S = 3600.0
+#: Every job that uses prepared cases holds this file of the site's folder, shared; who clears up holds it alone.
+_LOCK = ".lock"
 
 #: What an incomplete or damaged file raises when it is read.
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -135,19 +137,31 @@ class Cache:
         with self._facts(key) as facts:
             return np.asarray(facts["truth"], dtype=np.uint8)
 
-    def prune(self, keys: set[str]) -> None:
-        """Remove cases that are not among ``keys``, and all but the last few kinds of input.
+    def claim(self, keys: set[str]) -> None:
+        """Hold the site's prepared cases for as long as this object lives; where nobody else does, clear up first.
 
-        Another process may be writing a case at this moment: its temporary files stay until they are old.
+        Cleared are this input's cases that are not among ``keys``, all but the last few kinds of input, and what a
+        dead process left half-written. Another job at this hospital may use any of it: while one does, all stays. The
+        lock is the operating system's, so it ends with its process; where a disk has no locks, nothing is cleared.
+
+        Raises:
+            StoreError: the folder cannot be written.
         """
-        with explained_writes(self._folder):
+        with explained_writes(self._root):
             self._folder.mkdir(parents=True, exist_ok=True)
             self._folder.touch()
+            lock = os.open(self._root / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        weakref.finalize(self, os.close, lock)
+        if _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            self._clear(keys)
+        _lock(lock, fcntl.LOCK_SH)
+
+    def _clear(self, keys: set[str]) -> None:
         for path in self._folder.iterdir():
-            if path.name.split(".")[0] not in keys and not _is_being_written(path):
+            if path.name.split(".")[0] not in keys:
                 path.unlink(missing_ok=True)
-        others = sorted(self._root.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
-        for folder in others[_INPUTS_KEPT:]:
+        inputs = [path for path in self._root.iterdir() if path.is_dir()]
+        for folder in sorted(inputs, key=lambda path: path.stat().st_mtime, reverse=True)[_INPUTS_KEPT:]:
             shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
@@ -159,8 +173,10 @@ class Cache:
         return self._folder / f"{key}.{part}"
 
 
-def _is_being_written(path: Path) -> bool:
+def _lock(descriptor: int, how: int) -> bool:
+    """Say whether the lock was given: not while others hold it, and on some disks never."""
     try:
-        return path.name.startswith(".") and time.time() - path.stat().st_mtime < _LONGEST_WRITE_S
-    except FileNotFoundError:
-        return True  # it has just got its final name
+        fcntl.flock(descriptor, how)
+    except OSError:
+        return False
+    return True

@@ -133,7 +133,7 @@ class SiteData:
             part = assign(study.patient_key, key=key, split=site.split)
             name = cache.key(study.series_instance_uid, study.files)
             found.append((study, Case(study.patient_key, study.series_instance_uid, part, cache, name)))
-        cache.prune({case.key for _, case in found})
+        cache.claim({case.key for _, case in found})
         asked = [(study, case) for study, case in found if case.part in parts]
         refused: list[Verdict] = []
         for number, (study, case) in enumerate(asked, start=1):

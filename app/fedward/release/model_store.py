@@ -60,7 +60,9 @@ def install_release(
         )
         if not was_witnessed(session, job_id=passport.job_id, weights_sha256=passport.weights_sha256):
             raise ReleaseRefused(
-                "not_witnessed", f"this site never received that model in job {passport.job_id}; it installs no other"
+                "not_witnessed",
+                f"this site never received that model in job {passport.job_id}, and installs no other; what runs here "
+                "goes on. The coordinator can train again while this site is up, and publish the outcome",
             )
         # Before the commit: what the database names is on the disk.
         write_release(release_folder(state, passport.name, passport.number), parts)

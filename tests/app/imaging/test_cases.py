@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,15 @@ import pytest
 from fedward.errors import SourceError, Stopped
 from fedward.imaging.cases import SiteData
 from fedward.imaging.splits import assign
+from fedward.settings.job import TrainingJob
 from small_cases import job_with, site_at, studies_in
+from support import ROOT
 
 JOB = job_with()
+
+
+def with_spacing(spacing_mm: float) -> TrainingJob:
+    return JOB.model_copy(update={"input": JOB.input.model_copy(update={"spacing_mm": (spacing_mm,) * 3})})
 
 
 def test_a_case_has_its_image_its_truth_and_its_place(tmp_path: Path) -> None:
@@ -81,24 +89,61 @@ def test_a_damaged_case_is_prepared_anew(tmp_path: Path) -> None:
     assert studies[0].reads == ["p00", "p00"]
 
 
-def test_what_another_process_is_writing_stays_and_what_a_dead_one_left_goes(tmp_path: Path) -> None:
+OTHER_JOB = """
+import sys
+from pathlib import Path
+from fedward.imaging.cases import SiteData
+from small_cases import job_with, site_at, studies_in
+
+folder = Path(sys.argv[1])
+data = SiteData.prepare(studies_in(folder / "dicom", 2), site_at(folder), job_with())
+print("prepared", flush=True)
+sys.stdin.readline()
+print(sum(case.truth().any() for case in data.cases), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_job_keeps_what_another_process_uses_and_clears_up_when_that_is_dead(tmp_path: Path) -> None:
+    cache = tmp_path / "state" / "cache"
+    command = [sys.executable, "-c", OTHER_JOB, str(tmp_path)]
+    paths = os.pathsep.join([str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths}
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        try:
+            assert other.stdout.readline() == "prepared\n"
+            half = next(cache.rglob("*.npz")).with_name(".half.npy")
+            half.write_bytes(b"half")
+            studies = studies_in(tmp_path / "dicom", 2)
+            for study in studies:
+                os.utime(study.file, ns=(1, 1))
+            SiteData.prepare(studies, site_at(tmp_path), JOB)
+            assert half.exists()
+            print("read", file=other.stdin, flush=True)
+            assert other.stdout.readline() == "2\n", "the other job still reads its own cases"
+        finally:
+            other.kill()
+    SiteData.prepare(studies, site_at(tmp_path), JOB)
+    assert not half.exists()
+    assert len(list(cache.rglob("*.npz"))) == 2
+
+
+def test_a_running_job_keeps_its_cases_whatever_inputs_others_bring(tmp_path: Path) -> None:
     studies = studies_in(tmp_path / "dicom", 1)
-    SiteData.prepare(studies, site_at(tmp_path), JOB)
-    folder = next((tmp_path / "state" / "cache").iterdir())
-    fresh, stale = folder / ".fresh.npy", folder / ".stale.npy"
-    for path in (fresh, stale):
-        path.write_bytes(b"half")
-    os.utime(stale, (1, 1))
-    SiteData.prepare(studies, site_at(tmp_path), JOB)
-    assert (fresh.exists(), stale.exists()) == (True, False)
+    running = SiteData.prepare(studies, site_at(tmp_path), JOB)
+    for spacing in (2.5, 3.0, 3.5):
+        SiteData.prepare(studies, site_at(tmp_path), with_spacing(spacing))
+    assert running.cases[0].truth().any()
 
 
 def test_another_spacing_keeps_its_own_cases_and_old_inputs_go(tmp_path: Path) -> None:
     studies = studies_in(tmp_path / "dicom", 1)
     for spacing in (2.0, 2.5, 3.0, 3.5):
-        job = JOB.model_copy(update={"input": JOB.input.model_copy(update={"spacing_mm": (spacing,) * 3})})
-        SiteData.prepare(studies, site_at(tmp_path), job)
-    assert len(list((tmp_path / "state" / "cache").iterdir())) == 3
+        SiteData.prepare(studies, site_at(tmp_path), with_spacing(spacing))
+    assert len([path for path in (tmp_path / "state" / "cache").iterdir() if path.is_dir()]) == 3
 
 
 def test_another_naming_of_the_classes_reads_the_labels_anew(tmp_path: Path) -> None:
