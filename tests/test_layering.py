@@ -30,6 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "release": {"safetensors", "cryptography"},
     "inference": {"torch", "monai", "scipy"},
     "report": {"pydicom", "highdicom", "jinja2", "matplotlib"},
+    "site_training": set(),
     "hospital": {
         "torch", "monai", "pydicom", "highdicom", "safetensors", "sqlalchemy", "cryptography", "scipy", "SimpleITK",
     },

@@ -175,11 +175,17 @@ class JobRefused(FedwardError):
             "too_many_steps",
             "patch_too_large",
             "norm_bound_too_large",
+            "clip_norm_too_large",
+            "sampling_rate_too_large",
+            "too_many_metric_releases",
+            "delta_too_large",
+            "privacy_spent",
             "model_changed",
             "wrong_round",
             "unknown_job",
             "budget_spent",
             "update_changed",
+            "round_is_over",
         }
     )
 
@@ -219,6 +225,7 @@ class StoreError(FedwardError):
             "database_failed",
             "newer_schema",
             "unsafe_permissions",
+            "unreadable_key",
             "broken_ledger",
             "ledger_rolled_back",
             "ledger_terms",

@@ -6,8 +6,6 @@ hospital decides by its own site file; what comes from outside is a signed docum
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,31 +17,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import JobRefused, StoreError
-from fedward.federation.checks import check_update, public_weight
 from fedward.identity.certificates import read_certificate
 from fedward.identity.document import JobDocument, SignedJob, check_signer, verify_job
+from fedward.privacy.head import Head
+from fedward.privacy.ledger import Ledger, Terms
+from fedward.privacy.plan import Spent
 from fedward.release.model_store import find_installed, install_release, load_installed
 from fedward.release.package import Release, ReleaseParts, Trust
 from fedward.settings.admission import admit
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
 from fedward.store.database import Database
-from fedward.store.jobs import end_job, remember_job, witness
+from fedward.store.jobs import end_job, remember_job
 from fedward.store.releases import activate, active_release, release_before, roll_back
 
 if TYPE_CHECKING:
-    from fedward.imaging.cases import SiteData
-    from fedward.models.runtime import Runtime
-    from fedward.training.optimiser import OptimiserState
+    from fedward.site_training import SiteTraining
 
 Weights = NDArray[np.float32]
 ShouldStop = Callable[[], bool]
 
 #: Counts that leave a site are rounded to the nearest multiple of this.
 COUNT_STEP = 5
-
-#: Rounds whose optimiser state is kept: the last one may be asked for again after a restart.
-_KEPT_STATES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,44 +49,46 @@ class RoundTask:
         document: The accepted job.
         number: From 1; one more than the job's rounds for the closing validation.
         weights: The global model, flat float32.
-        evaluate: Whether to validate it.
+        seen: The latest head of this site's privacy ledger that the server knows of.
     """
 
     document: JobDocument
     number: int
     weights: Weights
-    evaluate: bool
+    seen: Head | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedRound:
-    """What leaves the site after a round: the update, the public weight, and the metrics that the site file shares."""
+    """What leaves the site after a round.
+
+    Attributes:
+        update: Weights after minus before, flat float32.
+        weight: The public weight.
+        metrics: Exact numbers that the site file shares, or noised totals of a private job.
+        spent: What the job has cost any patient here so far; None without privacy.
+        head: Of the site's privacy ledger, for the server to remember.
+    """
 
     update: Weights
     weight: int
     metrics: Mapping[str, float]
+    spent: Spent | None = None
+    head: Head | None = None
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What leaves the site after a validation."""
+    """What leaves the site after the closing validation; see :class:`TrainedRound`."""
 
     weight: int
     metrics: Mapping[str, float]
+    spent: Spent | None = None
+    head: Head | None = None
 
 
 #: What leaves the site after an inference job: rounded counts by outcome.
 InferenceCounts = Mapping[str, int]
-
-
-@dataclass(eq=False)
-class _OpenJob:
-    """A training job in this process: its cases and how its network runs, opened once."""
-
-    data: SiteData
-    runtime: Runtime
-    weight: int
-    layout_size: int
 
 
 @dataclass(eq=False)
@@ -102,7 +99,7 @@ class Hospital:
     site_file: Path
     database: Database
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
-    _jobs: dict[str, _OpenJob] = field(default_factory=dict)
+    _jobs: dict[str, SiteTraining] = field(default_factory=dict)
 
     @classmethod
     def open(cls, site_file: Path) -> Hospital:
@@ -154,52 +151,47 @@ class Hospital:
         """
         check_signer(signed, require_identity(read_site_settings(self.site_file)))
 
-    def train_round(self, task: RoundTask, *, should_stop: ShouldStop = lambda: False) -> TrainedRound:
-        """Validate the incoming model if asked, train on it, and give the update.
+    def ledger(self) -> Ledger:
+        """Open the site's privacy ledger.
 
         Raises:
-            JobRefused: too few patients here, a round the job does not have, or another model for a known round.
+            StoreError: it cannot be trusted, or was begun under other terms than the site file's.
+        """
+        caps = self.site.privacy
+        terms = Terms(epsilon=caps.epsilon, delta=caps.delta, order=caps.renyi_order)
+        return Ledger.open(self.database, state=self.site.state, terms=terms, clock=self.clock)
+
+    def train_round(self, task: RoundTask, *, should_stop: ShouldStop = lambda: False) -> TrainedRound:
+        """Charge the round, validate the incoming model where the job says so, train on it, and give the update.
+
+        A round that is asked again gives the update that was sealed, and trains nothing.
+
+        Raises:
+            JobRefused: too few patients here, or with too little privacy left; a round the job does not have; another
+                model for a known round.
             UpdateRefused: training gave an update that must not leave.
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
-        from fedward.evaluation.tensorboard import Curves
-        from fedward.training.local import train
-
-        job = _training_job(task, last=0)
-        opened = self._open_job(task.document, job, should_stop)
-        self._witness(task)
-        metrics = self._validate(task, job, opened, should_stop) if task.evaluate else {}
-        state_file = self._job_folder(task.document) / f"optimiser-{task.number}.npz"
-        result = train(
-            task.weights,
-            opened.data,
-            job,
-            round_number=task.number,
-            runtime=opened.runtime,
-            optimiser_state=self._optimiser_state(task),
-            should_stop=should_stop,
-        )
-        check_update(result.update, size=opened.layout_size, max_norm=job.exchange.max_update_norm)
-        result.optimiser_state.save(state_file)
-        self._forget_states_before(task)
-        with Curves(self._curves_folder(task.document)) as curves:
-            curves.add(task.number, {"training/loss": result.loss, "training/seconds": result.seconds})
-        return TrainedRound(result.update, opened.weight, self._shared(metrics))
+        training = self._training(task, last=0, should_stop=should_stop)
+        answer = training.answer(task.number, task.weights, seen=task.seen, should_stop=should_stop)
+        if answer.update is None:
+            raise JobRefused("wrong_round", f"round {task.number} of the job trains nothing")
+        spent, head = training.plan.spent_after(task.number), training.ledger.head()
+        return TrainedRound(answer.update, answer.weight, answer.metrics, spent, head)
 
     def evaluate(self, task: RoundTask, *, should_stop: ShouldStop = lambda: False) -> Evaluated:
-        """Validate a job's last model and close the job here.
+        """Validate a job's last model and close the job here; what it reserved and did not use is free again.
 
         Raises:
             JobRefused, SourceError, StoreError, Stopped: as for :meth:`train_round`.
         """
-        job = _training_job(task, last=1)
-        opened = self._open_job(task.document, job, should_stop)
-        self._witness(task)
-        metrics = self._validate(task, job, opened, should_stop)
-        shutil.rmtree(self._job_folder(task.document), ignore_errors=True)
+        training = self._training(task, last=1, should_stop=should_stop)
+        answer = training.answer(task.number, task.weights, seen=task.seen, should_stop=should_stop)
+        training.close()
         end_job(self.database, job_id=task.document.id, now=self.clock())
         self._jobs.pop(task.document.id, None)
-        return Evaluated(opened.weight, self._shared(metrics))
+        spent, head = training.plan.spent_after(task.number), training.ledger.head()
+        return Evaluated(answer.weight, answer.metrics, spent, head)
 
     def install(self, document: JobDocument, parts: ReleaseParts) -> None:
         """Verify the release of a publishing job and keep it as a candidate; activate it where the site file says so.
@@ -266,76 +258,19 @@ class Hospital:
         end_job(self.database, job_id=document.id, now=self.clock())
         return {outcome: round(count / COUNT_STEP) * COUNT_STEP for outcome, count in counts.items()}
 
-    def _open_job(self, document: JobDocument, job: TrainingJob, should_stop: ShouldStop) -> _OpenJob:
-        from fedward.imaging.cases import SiteData
-        from fedward.models.networks import build
-        from fedward.models.runtime import choose_runtime
-        from fedward.models.weights import layout_of
+    def _training(self, task: RoundTask, *, last: int, should_stop: ShouldStop) -> SiteTraining:
+        """Give the task's job, opened once in this process."""
+        from fedward.site_training import SiteTraining
 
+        document, job = task.document, task.document.job
+        if not isinstance(job, TrainingJob):
+            raise JobRefused("kind_not_allowed", f"the job is of kind {job.kind}, the task belongs to training")
+        rounds = job.training.rounds
+        if not 1 <= task.number <= rounds + last:
+            raise JobRefused("wrong_round", f"the job has rounds 1 to {rounds}, the server asks {task.number}")
         if document.id not in self._jobs:
-            data = SiteData.open(self.site, job, parts=("train", "validation"), should_stop=should_stop)
-            if data.patients < self.site.bounds.min_patients:
-                raise JobRefused(
-                    "too_few_patients",
-                    f"[bounds] min_patients is {self.site.bounds.min_patients}, "
-                    f"{data.patients} have a usable labelled series",
-                )
-            self._jobs[document.id] = _OpenJob(
-                data=data,
-                runtime=choose_runtime(
-                    self.site.compute,
-                    network=job.network,
-                    task=job.task,
-                    patch_size=job.training.patch_size,
-                    batch_size=job.training.batch_size,
-                ),
-                weight=public_weight(data.patients, cap=job.exchange.weight_cap),
-                layout_size=layout_of(build(job.network, task=job.task)).size,
+            opening = SiteTraining.open(
+                self.site, self.database, document, job, self.ledger(), clock=self.clock, should_stop=should_stop
             )
+            self._jobs[document.id] = opening
         return self._jobs[document.id]
-
-    def _witness(self, task: RoundTask) -> None:
-        digest = hashlib.sha256(task.weights.tobytes()).hexdigest()
-        witness(self.database, job_id=task.document.id, number=task.number, weights_sha256=digest, now=self.clock())
-
-    def _validate(
-        self, task: RoundTask, job: TrainingJob, opened: _OpenJob, should_stop: ShouldStop
-    ) -> Mapping[str, float]:
-        from fedward.evaluation.cases import score_cases
-        from fedward.evaluation.summary import summarise
-        from fedward.evaluation.tensorboard import Curves
-
-        cases = score_cases(task.weights, opened.data.validation, job, runtime=opened.runtime, should_stop=should_stop)
-        metrics = summarise(cases).as_metrics()
-        with Curves(self._curves_folder(task.document)) as curves:
-            curves.add(task.number - 1, {name.replace("_", "/", 1): value for name, value in metrics.items()})
-        return metrics
-
-    def _shared(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Keep what the site file lets the coordinator see."""
-        return {name: value for name, value in metrics.items() if name in self.site.privacy.share_metrics}
-
-    def _optimiser_state(self, task: RoundTask) -> OptimiserState | None:
-        from fedward.training.optimiser import OptimiserState
-
-        path = self._job_folder(task.document) / f"optimiser-{task.number - 1}.npz"
-        return OptimiserState.load(path)
-
-    def _forget_states_before(self, task: RoundTask) -> None:
-        for number in range(1, task.number - _KEPT_STATES + 1):
-            (self._job_folder(task.document) / f"optimiser-{number}.npz").unlink(missing_ok=True)
-
-    def _job_folder(self, document: JobDocument) -> Path:
-        return self.site.state / "jobs" / document.id
-
-    def _curves_folder(self, document: JobDocument) -> Path:
-        return self.site.state / "tensorboard" / f"{document.job.name}-{document.id[:8]}"
-
-
-def _training_job(task: RoundTask, *, last: int) -> TrainingJob:
-    job = task.document.job
-    if not isinstance(job, TrainingJob):
-        raise JobRefused("kind_not_allowed", f"the job is of kind {job.kind}, the task belongs to training")
-    if not 1 <= task.number <= job.training.rounds + last:
-        raise JobRefused("wrong_round", f"the job has rounds 1 to {job.training.rounds}, the server asks {task.number}")
-    return job

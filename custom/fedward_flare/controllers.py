@@ -138,6 +138,12 @@ def run_folder(fl_ctx: FLContext) -> Path:
     return Path(workspace.get_run_dir(fl_ctx.get_job_id()))
 
 
+def server_folder(fl_ctx: FLContext) -> Path:
+    """Give the server's own folder, which outlives its jobs."""
+    workspace: Workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
+    return Path(workspace.get_root_dir())
+
+
 def application_folder(fl_ctx: FLContext) -> Path:
     """Give the folder of the server's application, where a publishing job's release lies."""
     workspace: Workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from nvflare.apis.shareable import Shareable, make_reply
 
 from fedward.errors import FedwardError, UpdateRefused
 from fedward.hospital import Evaluated, InferenceCounts, TrainedRound
+from fedward.privacy.head import Head
+from fedward.privacy.plan import Spent
 from fedward.release.package import ReleaseParts
 
 #: What an error that nobody foresaw is called outside the site; its text stays in the site's own log.
@@ -25,13 +27,15 @@ INTERNAL_ERROR = "internal_error"
 #: No passport or signature is larger (bytes).
 _SMALL_PART = 1 << 20
 
-_ROUND, _WEIGHTS, _EVALUATE = "fedward.round", "fedward.weights", "fedward.evaluate"
+_ROUND, _WEIGHTS, _HEADS = "fedward.round", "fedward.weights", "fedward.heads"
 _UPDATE, _WEIGHT, _METRICS = "fedward.update", "fedward.weight", "fedward.metrics"
 _MODEL, _PASSPORT, _SIGNATURE = "fedward.model", "fedward.passport", "fedward.signature"
 _ERROR, _COUNTS = "fedward.error", "fedward.counts"
+_EPSILON, _DELTA, _HEAD = "fedward.epsilon", "fedward.delta", "fedward.head"
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -41,17 +45,18 @@ class GlobalModel:
     Args:
         number: The round, from 1; the closing evaluation has the number after the last round's.
         weights: float32, shape ``(parameter,)``.
-        evaluate: Whether the site validates the model before it trains on it.
+        heads: By site, the latest head of its privacy ledger that the server has seen.
     """
 
     number: int
     weights: np.ndarray
-    evaluate: bool
+    heads: Mapping[str, Head] = field(default_factory=dict)
 
 
 def pack_model(model: GlobalModel) -> Shareable:
     """Make the message that brings a round's model to a site."""
-    return _message({_ROUND: model.number, _WEIGHTS: model.weights, _EVALUATE: model.evaluate})
+    heads = {site: (head.length, head.keyed_hash) for site, head in model.heads.items()}
+    return _message({_ROUND: model.number, _WEIGHTS: model.weights, _HEADS: heads})
 
 
 def unpack_model(message: Shareable) -> GlobalModel:
@@ -60,15 +65,19 @@ def unpack_model(message: Shareable) -> GlobalModel:
     Raises:
         UpdateRefused: it is not such a message.
     """
-    number, evaluate = message.get(_ROUND), message.get(_EVALUATE)
-    if type(number) is not int or number < 1 or type(evaluate) is not bool:
-        raise UpdateRefused("malformed_message", f"expected a round's number and a yes or no, got {number}, {evaluate}")
-    return GlobalModel(number=number, weights=_flat(message.get(_WEIGHTS)), evaluate=evaluate)
+    number, heads = message.get(_ROUND), message.get(_HEADS)
+    if type(number) is not int or number < 1 or not isinstance(heads, dict):
+        raise UpdateRefused("malformed_message", f"expected a round's number and ledger heads, got {number}")
+    return GlobalModel(
+        number=number,
+        weights=_flat(message.get(_WEIGHTS)),
+        heads={site: head for site, value in heads.items() if (head := _head(value)) is not None},
+    )
 
 
 def pack_trained(trained: TrainedRound) -> Shareable:
     """Make a site's answer to a round: its update, its public weight, and the metrics that it shares."""
-    return _message({_UPDATE: trained.update, _WEIGHT: trained.weight, _METRICS: dict(trained.metrics)})
+    return _message({_UPDATE: trained.update, **_about(trained)})
 
 
 def unpack_trained(answer: Shareable) -> TrainedRound:
@@ -78,12 +87,12 @@ def unpack_trained(answer: Shareable) -> TrainedRound:
         UpdateRefused: it is not such an answer.
     """
     evaluated = unpack_evaluated(answer)
-    return TrainedRound(update=_flat(answer.get(_UPDATE)), weight=evaluated.weight, metrics=evaluated.metrics)
+    return TrainedRound(update=_flat(answer.get(_UPDATE)), **vars(evaluated))
 
 
 def pack_evaluated(evaluated: Evaluated) -> Shareable:
     """Make a site's answer to the closing evaluation."""
-    return _message({_WEIGHT: evaluated.weight, _METRICS: dict(evaluated.metrics)})
+    return _message(_about(evaluated))
 
 
 def unpack_evaluated(answer: Shareable) -> Evaluated:
@@ -95,7 +104,12 @@ def unpack_evaluated(answer: Shareable) -> Evaluated:
     weight = answer.get(_WEIGHT)
     if type(weight) is not int or weight < 1:
         raise UpdateRefused("weight_invalid", f"expected a whole weight of 1 or more, got {weight!r}")
-    return Evaluated(weight=weight, metrics=_metrics(answer.get(_METRICS)))
+    return Evaluated(
+        weight=weight,
+        metrics=_metrics(answer.get(_METRICS)),
+        spent=_spent(answer.get(_EPSILON), answer.get(_DELTA)),
+        head=_head(answer.get(_HEAD)),
+    )
 
 
 def pack_release(parts: ReleaseParts) -> Shareable:
@@ -145,6 +159,33 @@ def failure_of(answer: Shareable) -> str | None:
         return None
     code = answer.get(_ERROR)
     return code if isinstance(code, str) and _CODE.fullmatch(code) else INTERNAL_ERROR
+
+
+def _about(answer: TrainedRound | Evaluated) -> dict[str, Any]:
+    spent, head = answer.spent, answer.head
+    return {
+        _WEIGHT: answer.weight,
+        _METRICS: dict(answer.metrics),
+        _EPSILON: spent.epsilon if spent else None,
+        _DELTA: spent.delta if spent else None,
+        _HEAD: (head.length, head.keyed_hash) if head else None,
+    }
+
+
+def _spent(epsilon: object, delta: object) -> Spent | None:
+    if epsilon is None and delta is None:
+        return None
+    if type(epsilon) is not float or type(delta) is not float or not (0 <= epsilon < np.inf and 0 < delta < 1):
+        raise UpdateRefused("malformed_message", f"expected a site's epsilon and delta, got {epsilon}, {delta}")
+    return Spent(epsilon, delta)
+
+
+def _head(value: object) -> Head | None:
+    """Read a ledger's head; what is none is as good as not there."""
+    match value:
+        case (int(length), str(keyed_hash)) if length >= 0 and _HASH.fullmatch(keyed_hash):
+            return Head(length, keyed_hash)
+    return None
 
 
 def _message(content: Mapping[str, Any]) -> Shareable:

@@ -90,7 +90,8 @@ class TrainExecutor(_SiteExecutor):
         model = exchange.unpack_model(shareable)
         document = self._document
         self._hospital.check_signer(self._signed)
-        task = RoundTask(document=document, number=model.number, weights=model.weights, evaluate=model.evaluate)
+        seen = model.heads.get(self._hospital.site.name)
+        task = RoundTask(document=document, number=model.number, weights=model.weights, seen=seen)
         if task_name == tasks.TRAIN_TASK:
             return exchange.pack_trained(self._hospital.train_round(task, should_stop=_should_stop(abort_signal)))
         return exchange.pack_evaluated(self._hospital.evaluate(task, should_stop=_should_stop(abort_signal)))

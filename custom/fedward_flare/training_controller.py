@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +20,19 @@ from nvflare.apis.signal import Signal
 from fedward.errors import FedwardError, ModelError, RoundFailed
 from fedward.evaluation.tensorboard import Curves
 from fedward.federation.averaging import apply_update
-from fedward.federation.best import Choice, global_metric
-from fedward.federation.record import RoundRecord
+from fedward.federation.best import Choice, global_metric, noised_score
+from fedward.federation.record import RoundRecord, SitePrivacy
 from fedward.federation.round import Contribution, Failure, Participation, Round, Rules
 from fedward.files import write_bytes
-from fedward.hospital import Evaluated
+from fedward.hospital import Evaluated, TrainedRound
 from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.weights import layout_of, named
 from fedward.release.package import model_bytes
 from fedward.settings.job import TrainingJob
 from fedward_flare import exchange, tasks
-from fedward_flare.controllers import JobController
+from fedward_flare.controllers import JobController, server_folder
+from fedward_flare.heads import HEADS, SeenHeads
 from fedward_flare.results import CURVES, MODEL
 
 Weights = NDArray[np.float32]
@@ -50,11 +52,14 @@ class TrainController(JobController):
         self._job = self._document.job
         self._participation = Participation(sites=self._document.sites)
         self._late: set[str] = set()
+        self._heads = SeenHeads(Path())
+        self._privacy: dict[str, SitePrivacy] = {}
         self._choice = Choice()
         self._best_weights: Weights | None = None
 
     def _run(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         context = (abort_signal, fl_ctx)
+        self._heads = SeenHeads(server_folder(fl_ctx) / HEADS)
         weights = initial_weights(self._job)
         with Curves(self._result_folder / CURVES) as curves:
             for number in range(1, self._job.training.rounds + 1):
@@ -74,11 +79,14 @@ class TrainController(JobController):
 
         def receive(site: str, answer: Shareable) -> None:
             nonlocal current
-            current = current.receive(site, _contribution(answer))
+            trained = _trained(answer)
+            if isinstance(trained, TrainedRound):
+                self._note_ledger(site, trained)
+            current = current.receive(site, _contribution(trained))
 
         self._ask(
             tasks.TRAIN_TASK,
-            exchange.pack_model(exchange.GlobalModel(number=number, weights=weights, evaluate=number > 1)),
+            exchange.pack_model(exchange.GlobalModel(number=number, weights=weights, heads=self._heads.known)),
             receive=receive,
             is_complete=lambda: current.is_complete,
             context=context,
@@ -89,6 +97,7 @@ class TrainController(JobController):
             seconds=time.monotonic() - started_s,
             weights={site: given.weight for site, given in current.contributions.items()},
             failures=current.all_failures(),
+            privacy=dict(self._privacy),
         )
         self._record = self._record.with_round(record)
         outcome = current.close()
@@ -107,11 +116,12 @@ class TrainController(JobController):
             answered.add(site)
             evaluated = _evaluated(answer)
             if evaluated is not None and site in self._document.sites:
+                self._note_ledger(site, evaluated)
                 answers[site] = evaluated
 
         self._ask(
             tasks.EVALUATE_TASK,
-            exchange.pack_model(exchange.GlobalModel(number=number + 1, weights=weights, evaluate=True)),
+            exchange.pack_model(exchange.GlobalModel(number=number + 1, weights=weights, heads=self._heads.known)),
             receive=receive,
             is_complete=lambda: set(self._participation.waited_for) <= answered,
             context=context,
@@ -119,7 +129,17 @@ class TrainController(JobController):
         # A site counts here with the weight that it gave in the rounds, whatever it says now.
         shares = {site: weight for site, weight in self._participation.weights.items() if site in answers}
         metrics = {site: answers[site].metrics for site in shares}
+        self._record = self._record.with_privacy(number, self._privacy)
         self._note_validation(number, weights, metrics=metrics, shares=shares, curves=curves)
+
+    def _note_ledger(self, site: str, answer: TrainedRound | Evaluated) -> None:
+        """Keep what a site of this job says of its privacy ledger."""
+        if site not in self._document.sites:
+            return
+        if answer.head is not None:
+            self._heads.note(site, answer.head)
+        if answer.spent is not None:
+            self._privacy[site] = SitePrivacy(epsilon=answer.spent.epsilon, delta=answer.spent.delta)
 
     def _take_late(self, site: str, answer: Shareable) -> None:
         self._late.add(site)
@@ -134,7 +154,7 @@ class TrainController(JobController):
         self, number: int, weights: Weights, *, metrics: Metrics, shares: Mapping[str, int], curves: Curves
     ) -> None:
         """Record what the sites say of the model that round ``number`` ended with, and keep it if it is the best."""
-        score = global_metric(metrics, shares, _SCORE)
+        score = noised_score(metrics) if self._job.privacy else global_metric(metrics, shares, _SCORE)
         false_positives = global_metric(metrics, shares, _FALSE_POSITIVES)
         self._choice = self._choice.after(number, score)
         best = self._choice.best
@@ -161,14 +181,19 @@ class TrainController(JobController):
         )
 
 
-def _contribution(answer: Shareable) -> Contribution | Failure:
+def _trained(answer: Shareable) -> TrainedRound | Failure:
     failure = exchange.failure_of(answer)
     if failure is not None:
         return Failure(failure)
     try:
-        trained = exchange.unpack_trained(answer)
+        return exchange.unpack_trained(answer)
     except FedwardError as error:
         return Failure(error.code)
+
+
+def _contribution(trained: TrainedRound | Failure) -> Contribution | Failure:
+    if isinstance(trained, Failure):
+        return trained
     return Contribution(update=trained.update, weight=trained.weight, metrics=trained.metrics)
 
 

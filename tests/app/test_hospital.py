@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,66 +14,25 @@ from fedward.errors import IdentityError, JobRefused, ReleaseRefused, StoreError
 from fedward.federation.averaging import apply_update
 from fedward.federation.record import JobRecord, RoundRecord
 from fedward.hospital import Hospital, RoundTask, TrainedRound
-from fedward.identity.certificates import fingerprint
-from fedward.identity.document import JobDocument, SignedJob, new_job_document, sign_job
+from fedward.identity.document import JobDocument
 from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.weights import layout_of, named
 from fedward.release.make import make_release
 from fedward.release.package import ReleaseParts, model_bytes
-from fedward.settings.job import InferenceJob, PublishJob, Sites, TrainingJob
+from fedward.settings.job import PublishJob, Sites
 from fedward.store.releases import active_release
-from release_cases import CERTIFICATE, KEY, ROOT
-from tiny_federation import SITE_FILE, training_job, write_archive
-from trust_cases import NOW, PROJECT, inference_job, pem, pem_of, rsa_key
+from hospital_cases import SITES, Site, document_of, make_site, signed, signer
+from release_cases import CERTIFICATE, KEY
+from tiny_federation import training_job
+from trust_cases import NOW, inference_job
 
-COORDINATOR = ROOT.leaf("coordinator")
 JOB = training_job(rounds=2, minimum=2)
-SITES = ("east", "north")
-
-
-@dataclass
-class Site:
-    """A hospital with a dozen patients in its own folder, and the coordinator that it lists."""
-
-    folder: Path
-
-    @property
-    def site_file(self) -> Path:
-        return self.folder / "site.toml"
-
-    def open(self) -> Hospital:
-        hospital = Hospital.open(self.site_file)
-        hospital.clock = lambda: NOW
-        return hospital
-
-    def edit(self, change: Callable[[str], str]) -> None:
-        self.site_file.write_text(change(self.site_file.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    write_archive(tmp_path, "north")
-    (tmp_path / "root.pem").write_bytes(pem(ROOT.certificate))
-    (tmp_path / "state").mkdir(mode=0o700)
-    (tmp_path / "state" / "split.key").write_bytes(bytes(32))
-    trusted = f'[identity]\nproject = "{PROJECT}"\nroot_certificate = "root.pem"\ncoordinators = ["{signer()}"]\n'
-    made = Site(tmp_path)
-    made.site_file.write_text(SITE_FILE.format(name="north") + trusted, encoding="utf-8")
-    made.site_file.chmod(0o600)
-    return made
-
-
-def signer() -> str:
-    return fingerprint(COORDINATOR)
-
-
-def signed(document: JobDocument) -> SignedJob:
-    return sign_job(document, private_key=pem_of(rsa_key("coordinator")), certificate=pem(COORDINATOR))
-
-
-def document_of(job: TrainingJob | PublishJob | InferenceJob, parts: ReleaseParts | None = None) -> JobDocument:
-    return new_job_document(job, project=PROJECT, sites=SITES, now=NOW, release=parts.hashes if parts else None)
+    return make_site(tmp_path)
 
 
 def publishing(parts: ReleaseParts) -> JobDocument:
@@ -111,16 +69,16 @@ def train(hospital: Hospital) -> Trained:
     document = hospital.accept(signed(document_of(JOB)))
     weights, rounds = initial_weights(JOB), []
     for number in (1, 2):
-        task = RoundTask(document=document, number=number, weights=weights, evaluate=number > 1)
+        task = RoundTask(document=document, number=number, weights=weights)
         rounds.append(hospital.train_round(task))
         weights = apply_update(weights, rounds[-1].update)
-    evaluated = hospital.evaluate(RoundTask(document=document, number=3, weights=weights, evaluate=True))
+    evaluated = hospital.evaluate(RoundTask(document=document, number=3, weights=weights))
     assert evaluated.weight == 10
     return Trained(document, tuple(rounds), weights)
 
 
 def first_round(document: JobDocument, weights: np.ndarray) -> RoundTask:
-    return RoundTask(document=document, number=1, weights=weights, evaluate=False)
+    return RoundTask(document=document, number=1, weights=weights)
 
 
 def test_from_the_signed_job_to_the_reports(site: Site) -> None:
@@ -145,20 +103,37 @@ def test_from_the_signed_job_to_the_reports(site: Site) -> None:
     assert all(count % 5 == 0 for count in counts.values())
 
 
-def test_a_restarted_process_carries_the_optimiser_on(site: Site) -> None:
-    at_once = train(site.open()).rounds[1].update
+def second_round(site: Site, *, forget: bool = False) -> np.ndarray:
+    """The update of a job's second round in a process that did not do the first one."""
     hospital = site.open()
     document = hospital.accept(signed(document_of(JOB)))
     weights = initial_weights(JOB)
     first = hospital.train_round(first_round(document, weights))
     again = site.open()
     again.accept(signed(document))
-    second = RoundTask(document=document, number=2, weights=apply_update(weights, first.update), evaluate=True)
-    np.testing.assert_array_equal(again.train_round(second).update, at_once)
+    if forget:
+        (site.folder / "state" / "jobs" / document.id / "optimiser-1.npz").unlink()
+    return again.train_round(RoundTask(document, 2, apply_update(weights, first.update))).update
 
-    (site.folder / "state" / "jobs" / document.id / "optimiser-1.npz").unlink()
-    afresh = again.train_round(second).update
+
+def test_a_restarted_process_carries_the_optimiser_on(site: Site) -> None:
+    at_once = train(site.open()).rounds[1].update
+    np.testing.assert_array_equal(second_round(site), at_once)
+    afresh = second_round(site, forget=True)
     assert not np.array_equal(afresh, at_once), "the second round must go on with what the first one left"
+
+
+def test_a_round_that_is_asked_again_gives_the_sealed_update_and_trains_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital = site.open()
+    document = hospital.accept(signed(document_of(JOB)))
+    task = first_round(document, initial_weights(JOB))
+    first = hospital.train_round(task)
+    again = site.open()
+    again.accept(signed(document))
+    monkeypatch.setattr("fedward.site_training.train", lambda *_, **__: pytest.fail("it trained again"))
+    np.testing.assert_array_equal(again.train_round(task).update, first.update)
 
 
 def test_another_model_for_a_known_round_is_refused(site: Site) -> None:

@@ -28,7 +28,7 @@ def benchmark_of(data: Path) -> Benchmark:
         classes={"tumour": 1},
         validation=0.0,
         test=0.3,
-        min_patients=3,
+        min_patients=1,
     )
 
 

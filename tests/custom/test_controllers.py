@@ -90,6 +90,7 @@ class Bench:
 @pytest.fixture
 def bench(workdir: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
     monkeypatch.setattr("fedward_flare.controllers.run_folder", lambda _: tmp_path)
+    monkeypatch.setattr("fedward_flare.training_controller.server_folder", lambda _: tmp_path / "server")
     kinds = {"train": TrainController, "publish": PublishController, "infer": InferenceController}
 
     def make(job: Any, release: Path | None = None, **sites: Site) -> Bench:
@@ -104,7 +105,7 @@ def trainer(step: float = 0.01, weight: int = 10, scores: tuple[float, ...] = ()
 
     def answer(task: str, message: Shareable) -> Answer:
         model = exchange.unpack_model(message)
-        score = {"validation_score": scores[model.number - 2]} if scores and model.evaluate else {}
+        score = {"validation_score": scores[model.number - 2]} if scores and model.number > 1 else {}
         if task == tasks.EVALUATE_TASK:
             return exchange.pack_evaluated(Evaluated(weight=weight, metrics=score))
         update = np.full(model.weights.size, step, dtype=np.float32)

@@ -9,6 +9,8 @@ from nvflare.private.fed.utils.fed_utils import nvflare_fobs_initialize
 
 from fedward.errors import JobRefused, ModelError, UpdateRefused
 from fedward.hospital import Evaluated, TrainedRound
+from fedward.privacy.head import Head
+from fedward.privacy.plan import Spent
 from fedward.release.package import ReleaseParts
 from fedward_flare import exchange
 from fedward_flare.exchange import GlobalModel
@@ -27,15 +29,17 @@ def sent(message: Shareable) -> Shareable:
 
 
 def test_a_model_arrives_as_it_was_sent() -> None:
-    model = exchange.unpack_model(sent(exchange.pack_model(GlobalModel(number=3, weights=WEIGHTS, evaluate=True))))
-    assert (model.number, model.evaluate) == (3, True)
+    heads = {"north": Head(7, "ab" * 32)}
+    model = exchange.unpack_model(sent(exchange.pack_model(GlobalModel(number=3, weights=WEIGHTS, heads=heads))))
+    assert (model.number, model.heads) == (3, heads)
     np.testing.assert_array_equal(model.weights, WEIGHTS)
 
 
 def test_an_update_arrives_as_it_was_sent() -> None:
-    trained = TrainedRound(update=WEIGHTS, weight=20, metrics={"validation_score": 0.5})
+    spent, head = Spent(2.5, 1e-5), Head(7, "ab" * 32)
+    trained = TrainedRound(update=WEIGHTS, weight=20, metrics={"validation_score": 0.5}, spent=spent, head=head)
     got = exchange.unpack_trained(sent(exchange.pack_trained(trained)))
-    assert (got.weight, got.metrics) == (20, {"validation_score": 0.5})
+    assert (got.weight, got.metrics, got.spent, got.head) == (20, {"validation_score": 0.5}, spent, head)
     np.testing.assert_array_equal(got.update, WEIGHTS)
 
 
@@ -57,7 +61,7 @@ def test_counts_arrive_as_they_were_sent() -> None:
     ids=["float64", "2-D", "empty", "list", "none", "text", "bytes"],
 )
 def test_weights_that_are_not_one_flat_float32_array_are_refused(weights: object) -> None:
-    message = exchange.pack_model(GlobalModel(number=1, weights=weights, evaluate=False))  # type: ignore[arg-type]
+    message = exchange.pack_model(GlobalModel(number=1, weights=weights))  # type: ignore[arg-type]
     with pytest.raises(UpdateRefused, match="malformed_message"):
         exchange.unpack_model(message)
     answer = exchange.pack_trained(TrainedRound(update=weights, weight=10, metrics={}))  # type: ignore[arg-type]
@@ -65,9 +69,26 @@ def test_weights_that_are_not_one_flat_float32_array_are_refused(weights: object
         exchange.unpack_trained(answer)
 
 
-@pytest.mark.parametrize(("number", "evaluate"), [(0, True), (-1, True), (1.0, True), (True, True), (1, 1), (1, None)])
-def test_a_round_that_is_none_is_refused(number: object, evaluate: object) -> None:
-    message = exchange.pack_model(GlobalModel(number, WEIGHTS, evaluate))  # type: ignore[arg-type]
+@pytest.mark.parametrize("spent", [("2", 1e-5), (-1.0, 1e-5), (float("inf"), 1e-5), (2.0, 0.0), (2.0, None)])
+def test_a_spend_that_is_none_is_refused(spent: tuple[float, float]) -> None:
+    answer = exchange.pack_evaluated(Evaluated(weight=10, metrics={}, spent=Spent(*spent)))
+    with pytest.raises(UpdateRefused, match="malformed_message"):
+        exchange.unpack_evaluated(answer)
+
+
+@pytest.mark.parametrize("head", [(-1, "ab" * 32), (1, "ab"), ("1", "ab" * 32), (1, 2), None])
+def test_a_ledger_head_that_is_none_counts_as_not_known(head: object) -> None:
+    answer = exchange.pack_evaluated(Evaluated(weight=10, metrics={}))
+    answer["fedward.head"] = head
+    assert exchange.unpack_evaluated(answer).head is None
+    message = exchange.pack_model(GlobalModel(1, WEIGHTS))
+    message["fedward.heads"] = {"north": head}
+    assert exchange.unpack_model(message).heads == {}
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.0, True, None])
+def test_a_round_that_is_none_is_refused(number: object) -> None:
+    message = exchange.pack_model(GlobalModel(number, WEIGHTS))  # type: ignore[arg-type]
     with pytest.raises(UpdateRefused, match="malformed_message"):
         exchange.unpack_model(message)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from nvflare.apis.signal import Signal
 from fedward.errors import FedwardError, JobRefused, Stopped, UpdateRefused
 from fedward.hospital import Evaluated, RoundTask, TrainedRound
 from fedward.identity.document import JobDocument, SignedJob, parse_document
+from fedward.privacy.head import Head
 from fedward.release.package import ReleaseParts
 from fedward.settings.job import TrainingJob
 from fedward_flare import exchange, tasks
@@ -23,6 +25,7 @@ from fedward_flare.signed import encode_signed_job
 from fedward_flare.workdir import Workdir
 
 WEIGHTS = np.ones(4, dtype=np.float32)
+HEAD = Head(7, "ab" * 32)
 
 
 class StubHospital:
@@ -30,6 +33,7 @@ class StubHospital:
 
     def __init__(self, error: Exception | None = None, refusal: FedwardError | None = None) -> None:
         self.error, self.refusal = error, refusal
+        self.site = SimpleNamespace(name="north")
         self.accepted = self.signers_checked = 0
         self.installed: list[ReleaseParts] = []
 
@@ -47,7 +51,8 @@ class StubHospital:
             raise self.error
         if should_stop():
             raise Stopped("aborted", "told to")
-        metrics = {"validation_score": 0.5} if task.evaluate else {}
+        self.seen = task.seen
+        metrics = {"validation_score": 0.5} if task.number > 1 else {}
         return TrainedRound(update=task.weights * np.float32(task.number), weight=10, metrics=metrics)
 
     def evaluate(self, task: RoundTask, *, should_stop: Callable[[], bool]) -> Evaluated:
@@ -76,8 +81,10 @@ def executor_of(kind: type, text: str, hospital: StubHospital, monkeypatch: pyte
     return kind(text)
 
 
-def model(number: int = 2, evaluate: bool = True) -> Shareable:
-    return exchange.pack_model(GlobalModel(number=number, weights=WEIGHTS, evaluate=evaluate))
+def model(number: int = 2) -> Shareable:
+    return exchange.pack_model(
+        GlobalModel(number=number, weights=WEIGHTS, heads={"north": HEAD, "east": Head(1, "cd" * 32)})
+    )
 
 
 def do(executor: TrainExecutor, task: str, message: Shareable, signal: Signal | None = None) -> Shareable:
@@ -90,6 +97,7 @@ def test_one_task_validates_and_trains(text: str, site_file: Path, monkeypatch: 
     trained = exchange.unpack_trained(do(executor, tasks.TRAIN_TASK, model(number=3)))
     np.testing.assert_array_equal(trained.update, WEIGHTS * 3)
     assert trained.metrics == {"validation_score": 0.5}
+    assert hospital.seen == HEAD, "a site is told what the server knows of its own ledger"
     do(executor, tasks.TRAIN_TASK, model(number=4))
     assert hospital.accepted == 1, "a job is accepted once in a process, not once a round"
     assert hospital.signers_checked == 2, "the site file may revoke its signer between two rounds"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from fedward.privacy.metrics import PATIENTS, TOTAL
+
 #: The metric that chooses, as a site file's ``share_metrics`` names it.
 SCORE = "validation_score"
 
@@ -26,6 +28,19 @@ def global_metric(
     if total <= 0:
         return None
     return sum(weights[site] * value for site, value in sorted(shared.items())) / total
+
+
+def noised_score(metrics: Mapping[str, Mapping[str, float]]) -> float | None:
+    """Give the global score of a private job: the sites' noised totals over their noised numbers of patients.
+
+    None when no site gives both, or when the noise leaves no patient at all.
+    """
+    given = [values for values in metrics.values() if TOTAL in values and PATIENTS in values]
+    given = [values for values in given if max(abs(values[TOTAL]), abs(values[PATIENTS])) <= _LARGEST_OTHER]
+    patients = sum(values[PATIENTS] for values in given)
+    if patients < 1:
+        return None
+    return min(1.0, max(0.0, sum(values[TOTAL] for values in given) / patients))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,13 @@ class SiteOutcome(_Value):
     counts: dict[str, int] = Field(default_factory=dict)
 
 
+class SitePrivacy(_Value):
+    """What a job has cost any patient of one site at most, as the site says."""
+
+    epsilon: float
+    delta: float
+
+
 class RoundRecord(_Value):
     """One round.
 
@@ -33,7 +40,8 @@ class RoundRecord(_Value):
         score: The global validation score of the model that the round *ended* with; None until the sites have
             looked at it, and where none shares it.
         false_positives: Likewise, per scan.
-        metrics: The sites' own validation of that model, as far as their site files share it.
+        metrics: The sites' own validation of that model, as far as it leaves them.
+        privacy: What the job has cost at each site by then; empty without privacy.
     """
 
     number: int
@@ -43,6 +51,7 @@ class RoundRecord(_Value):
     score: float | None = None
     false_positives: float | None = None
     metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
+    privacy: dict[str, SitePrivacy] = Field(default_factory=dict)
 
 
 class JobRecord(_Value):
@@ -96,6 +105,13 @@ class JobRecord(_Value):
             "metrics": {s: dict(m) for s, m in metrics.items()},
         }
         rounds = tuple(r.model_copy(update=values) if r.number == number else r for r in self.rounds)
+        return self.model_copy(update={"rounds": rounds})
+
+    def with_privacy(self, number: int, privacy: Mapping[str, SitePrivacy]) -> Self:
+        """Set what the job has cost at each site by the end of a round."""
+        rounds = tuple(
+            r.model_copy(update={"privacy": dict(privacy)}) if r.number == number else r for r in self.rounds
+        )
         return self.model_copy(update={"rounds": rounds})
 
     def with_best(self, best: Best, weights_sha256: str) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,8 +15,7 @@ from fedward.errors import LabelRefused, SeriesRefused, SourceError, Stopped
 from fedward.imaging.cache import Cache
 from fedward.imaging.grid import Grid, ModelImage, source_grid
 from fedward.imaging.patches import TrainingCase
-from fedward.imaging.split_key import read_split_key
-from fedward.imaging.splits import Part, assign
+from fedward.imaging.splits import Part, assign, read_split_key
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings
 
@@ -126,13 +125,14 @@ class SiteData:
         cache = Cache(site.state / "cache", job.input, job.task.classes, namings=namings)
         labelled = sorted(
             (study for study in studies if study.has_label and study.modality == job.input.modality),
-            key=lambda study: (study.patient_key, study.series_instance_uid),
+            key=lambda study: (site.patient_of(study.patient_key), study.series_instance_uid),
         )
         found: list[tuple[StudyCase, Case]] = []
         for study in labelled:
-            part = assign(study.patient_key, key=key, split=site.split)
+            patient = site.patient_of(study.patient_key)
+            part = assign(patient, key=key, split=site.split)
             name = cache.key(study.series_instance_uid, study.files)
-            found.append((study, Case(study.patient_key, study.series_instance_uid, part, cache, name)))
+            found.append((study, Case(patient, study.series_instance_uid, part, cache, name)))
         cache.claim({case.key for _, case in found})
         asked = [(study, case) for study, case in found if case.part in parts]
         refused: list[Verdict] = []
@@ -182,6 +182,23 @@ class SiteData:
             case.cache.training_case(case.key, mapped=index >= self.memory_cases)
             for index, case in enumerate(self.train)
         )
+
+    @property
+    def training_patients(self) -> Mapping[str, tuple[TrainingCase, ...]]:
+        """The training part by patient key.
+
+        Raises:
+            SourceError: ``no_labelled_case``.
+        """
+        grouped: dict[str, list[TrainingCase]] = {}
+        for case, prepared in zip(self.train, self.training_cases, strict=True):
+            grouped.setdefault(case.patient_key, []).append(prepared)
+        return {key: tuple(cases) for key, cases in grouped.items()}
+
+    def only(self, patient_keys: Collection[str]) -> SiteData:
+        """Give the same without the cases of any other patient."""
+        cases = tuple(case for case in self.cases if case.patient_key in patient_keys)
+        return replace(self, cases=cases, patients=len({case.patient_key for case in cases}))
 
     def _part(self, part: Part) -> tuple[Case, ...]:
         return tuple(case for case in self.cases if case.part == part)

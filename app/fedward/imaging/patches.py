@@ -54,20 +54,23 @@ class Batch:
     labels: NDArray[np.uint8]
 
 
-def draw_batch(cases: Sequence[TrainingCase], *, step: int, training: Training, randomness: Seeded) -> Batch:
+def draw_batch(
+    cases: Sequence[TrainingCase], *, count: int, step: int, training: Training, randomness: Seeded
+) -> Batch:
     """Draw one step's patches; the same step of the same stream gives the same batch.
 
     Args:
         cases: At least one. Every case comes once before any comes again, among the positive patches (cases with
             foreground only) and among the others each.
+        count: How many patches.
         step: Counted from 0 over the whole job.
-        training: Batch and patch size, share of positive patches, augmentation.
-        randomness: The site's own stream.
+        training: Patch size, share of positive patches, augmentation.
+        randomness: The site's own stream, or one patient's.
     """
-    shape = (training.batch_size, 1, *training.patch_size)
+    shape = (count, 1, *training.patch_size)
     batch = Batch(np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.uint8))
-    for index in range(training.batch_size):
-        number = step * training.batch_size + index
+    for index in range(count):
+        number = step * count + index
         image, label = _draw_patch(cases, number, training, randomness)
         batch.images[index, 0], batch.labels[index, 0] = image, label
     return batch

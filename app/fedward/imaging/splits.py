@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from pathlib import Path
 from typing import Literal
 
 from fedward.settings.site import Split
+from fedward.store.keys import read_key
 
 Part = Literal["train", "validation", "test"]
+
+
+def read_split_key(state: Path) -> bytes:
+    """Read ``state/split.key``, the secret that fixes the site's split; the first call makes it.
+
+    Whoever loses this file loses the split: test patients of old models may then train new ones.
+
+    Raises:
+        StoreError: the file is not a key, or the folder cannot be written.
+    """
+    return read_key(state / "split.key")
 
 
 def assign(patient_key: str, *, key: bytes, split: Split) -> Part:

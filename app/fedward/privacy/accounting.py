@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.privacy.mechanisms import Gaussian, Mechanism, SampledGaussian
+from fedward.privacy.mechanisms import Gaussian, Mechanism, SampledGaussian, Unprotected
 
 #: Rényi orders at which divergences are taken: whole numbers, for which the series is finite. The large ones serve a
 #: small epsilon.
@@ -25,7 +25,12 @@ _LARGEST_NOISE = 1e6
 
 
 def renyi(mechanisms: Sequence[Mechanism], orders: Sequence[int] = ORDERS) -> NDArray[np.float64]:
-    """Give the Rényi divergence of all mechanisms together at each order, shape ``(order,)``."""
+    """Give the Rényi divergence of all mechanisms together at each order, shape ``(order,)``.
+
+    It is infinite for what is not protected at all.
+    """
+    if any(isinstance(mechanism, Unprotected) for mechanism in mechanisms):
+        return np.full(len(orders), np.inf)
     import dp_accounting
     from dp_accounting.rdp import RdpAccountant
 

@@ -12,24 +12,22 @@ and Zrnic 2021) their sum may be chosen round by round by somebody who has seen 
 
 from __future__ import annotations
 
-import hmac
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fedward.errors import JobRefused, StoreError
-from fedward.files import write_bytes, write_text
-from fedward.privacy.accounting import budget
-from fedward.randomness import Secret
+from fedward.privacy.accounting import budget, renyi_cost
+from fedward.privacy.entries import Costs, Entries, LedgerRound, cost_data, spend_data
+from fedward.privacy.head import Head, HeadFile
+from fedward.privacy.mechanisms import Spend
 from fedward.store.chain import append, read_chain
 from fedward.store.database import Database
-
-KEY, HEAD = "ledger.key", "ledger.head"
-_KEY_BYTES = 32
 
 #: Sums of costs are compared with the budget to this relative width: they were added in another order.
 _TOLERANCE = 1e-12
@@ -54,48 +52,26 @@ class Terms:
         """The largest sum of costs at ``order``."""
         return budget(self.epsilon, self.delta, self.order)
 
-
-@dataclass
-class _Round:
-    model_sha256: str
-    cost: float
-    update_sha256: str | None = None
-    is_sent: bool = False
-
-
-@dataclass
-class _Job:
-    """A job as the ledger's lines tell it."""
-
-    document_sha256: str
-    patients: frozenset[str]
-    planned: float
-    rounds: dict[int, _Round] = field(default_factory=dict)
-    is_open: bool = True
-
-    @property
-    def spent(self) -> float:
-        return math.fsum(one.cost for one in self.rounds.values())
-
-    @property
-    def held(self) -> float:
-        """What a patient of this job cannot spend elsewhere."""
-        return max(self.planned, self.spent) if self.is_open else self.spent
+    def costs(self, spend: Spend) -> Costs:
+        """Give what mechanisms cost a patient of each group."""
+        return {group: renyi_cost(mechanisms, self.order) for group, mechanisms in spend.items()}
 
 
 @dataclass(frozen=True)
-class RoundState:
-    """How far a round has come: charged, and then perhaps sealed, and then perhaps sent.
+class JobId:
+    """A job as the ledger knows it.
 
     Attributes:
-        model_sha256: Of the model that the round began with.
-        update_sha256: Of the update that the charge bought; None before it is sealed.
-        is_sent: Whether it has left.
+        id: The random id.
+        name: What it is called.
+        document_sha256: Of the signed document.
+        ends: When the document expires: what is still reserved then is free again.
     """
 
-    model_sha256: str
-    update_sha256: str | None
-    is_sent: bool
+    id: str
+    name: str
+    document_sha256: str
+    ends: datetime
 
 
 class Ledger:
@@ -105,84 +81,107 @@ class Ledger:
         database: The site's.
         state: The site's state folder, where the head and its key lie.
         terms: What the hospital promises.
+        clock: Gives the time that each line notes.
     """
 
-    def __init__(self, database: Database, state: Path, terms: Terms) -> None:
+    def __init__(self, database: Database, state: Path, terms: Terms, clock: Callable[[], datetime]) -> None:
         self._database = database
-        self._state = state
-        self._terms = terms
+        self._head = HeadFile(state)
+        self._clock = clock
+        self.terms = terms
 
     @classmethod
-    def open(cls, database: Database, *, state: Path, terms: Terms) -> Ledger:
+    def open(
+        cls,
+        database: Database,
+        *,
+        state: Path,
+        terms: Terms,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> Ledger:
         """Open the site's ledger; the first call begins it under ``terms``.
 
         Raises:
-            StoreError: ``broken_ledger``, ``ledger_rolled_back``, or ``ledger_terms``: it was begun under others.
-            ValueError: the terms leave nothing to spend.
+            StoreError: ``broken_ledger``, ``ledger_rolled_back``, or ``ledger_terms``: it was begun under others, or
+                the terms leave nothing to spend.
         """
-        ledger = cls(database, state, terms)
-        wanted = {"kind": "open", "epsilon": terms.epsilon, "delta": terms.delta, "order": terms.order}
-        _ = terms.budget
+        ledger = cls(database, state, terms, clock)
+        promise = {"epsilon": terms.epsilon, "delta": terms.delta, "order": terms.order}
+        try:
+            _ = terms.budget
+        except ValueError as error:
+            raise StoreError("ledger_terms", str(error)) from error
         with ledger._lines() as lines:
-            if not lines.contents:
-                lines.add(wanted)
-            elif lines.contents[0] != wanted:
-                found = {key: value for key, value in lines.contents[0].items() if key != "kind"}
+            if not lines.entries.contents:
+                lines.add({"kind": "open", **promise})
+            found = {name: lines.entries.contents[0].get(name) for name in promise}
+            if found != promise:
                 raise StoreError("ledger_terms", f"the ledger was begun with {found}; its promises cannot be changed")
         return ledger
 
+    def pseudonym(self, patient_key: str) -> str:
+        """Give the name under which a patient stands here."""
+        return self._head.pseudonym(patient_key)
+
     def reserve(
         self,
+        job: JobId,
         *,
-        job_id: str,
-        document_sha256: str,
-        patients: Collection[str],
-        cost: float,
-        smallest_cohort: int,
+        patients: Mapping[str, str],
+        plan: Spend,
+        smallest_cohort: Mapping[str, int],
+        after_unprotected: bool = False,
     ) -> frozenset[str]:
         """Reserve a job's whole plan for every patient who can afford it.
 
         Args:
-            job_id: The job's random id.
-            document_sha256: Of its signed document.
-            patients: Pseudonyms of all who are eligible.
-            cost: Of the whole plan for one patient, at the ledger's order; infinite for a job without privacy.
-            smallest_cohort: With fewer patients the job is refused.
+            job: The job.
+            patients: The group of each eligible pseudonym.
+            plan: The whole job's mechanisms by group.
+            smallest_cohort: By group; with fewer patients of one the job is refused.
+            after_unprotected: Whether patients may take part whose data a job without privacy has used.
 
         Returns:
             The patients who take part in the whole job. The same job may ask again after a restart.
 
         Raises:
-            JobRefused: ``too_few_patients``; ``repeated_job``: the id was reserved by another document, or is closed.
+            JobRefused: ``too_few_patients``; ``privacy_spent``: there would be enough, had they not spent theirs;
+                ``repeated_job``: the id was reserved by another document, or is closed.
             StoreError: the ledger cannot be trusted or written.
         """
+        costs = self.terms.costs(plan)
         with self._lines() as lines:
-            known = lines.jobs.get(job_id)
+            for over in [id_ for id_, one in lines.entries.jobs.items() if one.is_open and one.ends < self._clock()]:
+                lines.add({"kind": "close", "job": over})
+            known = lines.entries.jobs.get(job.id)
             if known is not None:
-                if known.document_sha256 != document_sha256 or not known.is_open:
+                if known.document_sha256 != job.document_sha256 or not known.is_open:
                     raise JobRefused(
-                        "repeated_job", f"job {job_id} stands in the ledger with another document, or closed"
+                        "repeated_job", f"job {job.id} stands in the ledger with another document, or closed"
                     )
-                return known.patients
-            can = frozenset(patient for patient in patients if self._affords(lines.held(patient) + cost, cost))
-            if len(can) < smallest_cohort:
-                raise JobRefused(
-                    "too_few_patients",
-                    f"{len(can)} of {len(patients)} patients have privacy left for this job; at least "
-                    f"{smallest_cohort} must take part",
-                )
+                return frozenset(known.patients)
+            can = {
+                patient: group
+                for patient, group in patients.items()
+                if self._affords(lines.entries, patient, costs[group], after_unprotected=after_unprotected)
+            }
+            for group, smallest in smallest_cohort.items():
+                _check_cohort(list(patients.values()).count(group), list(can.values()).count(group), smallest, job.name)
             lines.add(
                 {
                     "kind": "reserve",
-                    "job": job_id,
-                    "document": document_sha256,
-                    "patients": sorted(can),
-                    "cost": cost if math.isfinite(cost) else "infinite",
+                    "job": job.id,
+                    "name": job.name,
+                    "document": job.document_sha256,
+                    "ends": job.ends.isoformat(),
+                    "patients": can,
+                    "plan": spend_data(plan),
+                    "costs": cost_data(costs),
                 }
             )
-            return can
+            return frozenset(can)
 
-    def charge(self, *, job_id: str, number: int, model_sha256: str, cost: float) -> RoundState:
+    def charge(self, job_id: str, number: int, *, model_sha256: str, spend: Spend) -> LedgerRound:
         """Charge a round to everybody in the job, once.
 
         A repeated request for a round with the same model costs nothing and gives what is known of it: the update that
@@ -194,178 +193,132 @@ class Ledger:
                 the rounds would cost more than was reserved.
             StoreError: the ledger cannot be trusted or written.
         """
+        costs = self.terms.costs(spend)
         with self._lines() as lines:
-            job = lines.open_job(job_id)
+            job = lines.entries.open_job(job_id)
             known = job.rounds.get(number)
             if known is None:
-                if job.spent + cost > job.planned * (1 + _TOLERANCE):
-                    raise JobRefused(
-                        "budget_spent", f"round {number} of job {job_id} goes beyond what was reserved for it"
-                    )
+                for group, cost in costs.items():
+                    if job.spent(group) + cost > job.planned.get(group, 0.0) * (1 + _TOLERANCE):
+                        raise JobRefused(
+                            "budget_spent", f"round {number} of job {job_id} goes beyond what was reserved for it"
+                        )
                 lines.add(
-                    {"kind": "charge", "job": job_id, "round": number, "model": model_sha256, "cost": _finite(cost)}
+                    {
+                        "kind": "charge",
+                        "job": job_id,
+                        "round": number,
+                        "model": model_sha256,
+                        "spend": spend_data(spend),
+                        "costs": cost_data(costs),
+                    }
                 )
-                return RoundState(model_sha256, None, is_sent=False)
+                return job.rounds[number]
             if known.model_sha256 != model_sha256:
                 raise JobRefused("model_changed", f"round {number} of job {job_id} was charged for another model")
-            return RoundState(known.model_sha256, known.update_sha256, known.is_sent)
+            return known
 
-    def seal(self, *, job_id: str, number: int, update_sha256: str) -> None:
+    def seal(self, job_id: str, number: int, *, update_sha256: str) -> None:
         """Note which update a charge has bought; it lies whole on the disk by now, and no other will ever be sent.
 
         Raises:
             JobRefused: ``unknown_job``, or ``update_changed``: another update was sealed before.
         """
         with self._lines() as lines:
-            known = lines.charged(job_id, number)
+            known = lines.entries.charged_round(job_id, number)
             if known.update_sha256 is None:
                 lines.add({"kind": "seal", "job": job_id, "round": number, "update": update_sha256})
             elif known.update_sha256 != update_sha256:
                 raise JobRefused("update_changed", f"round {number} of job {job_id} is sealed with another update")
 
-    def mark_sent(self, *, job_id: str, number: int) -> None:
+    def mark_sent(self, job_id: str, number: int) -> None:
         """Note that the sealed update is about to leave.
 
         Raises:
             JobRefused: ``unknown_job``: there is no sealed update.
         """
         with self._lines() as lines:
-            known = lines.charged(job_id, number)
+            known = lines.entries.charged_round(job_id, number)
             if known.update_sha256 is None:
                 raise JobRefused("unknown_job", f"round {number} of job {job_id} has no sealed update to send")
             if not known.is_sent:
                 lines.add({"kind": "sent", "job": job_id, "round": number})
 
-    def close(self, *, job_id: str) -> None:
+    def close(self, job_id: str) -> None:
         """End a job: what was reserved and not charged is free again. Closing twice does nothing."""
         with self._lines() as lines:
-            if job_id in lines.jobs and lines.jobs[job_id].is_open:
+            job = lines.entries.jobs.get(job_id)
+            if job and job.is_open:
                 lines.add({"kind": "close", "job": job_id})
 
-    def spent(self) -> Mapping[str, float]:
-        """Give what every patient of any job has spent or has reserved, as a divergence at the ledger's order."""
-        with self._lines() as lines:
-            return {patient: lines.held(patient) for patient in sorted(lines.patients)}
-
-    def verify(self) -> int:
-        """Check the whole chain against its head, and give the number of lines.
+    def entries(self) -> Entries:
+        """Check the whole chain against its head, and give what the lines say.
 
         Raises:
             StoreError: ``broken_ledger`` or ``ledger_rolled_back``.
         """
         with self._lines() as lines:
-            return len(lines.contents)
+            return lines.entries
 
-    def _affords(self, held: float, cost: float) -> bool:
+    def head(self) -> Head:
+        """Give the head as it stands, for others to keep."""
+        with self._lines() as lines:
+            return self._head.of(lines.digests)
+
+    def check_seen(self, seen: Head) -> None:
+        """Refuse to go on when somebody has seen a later head of this ledger than the database knows.
+
+        Raises:
+            StoreError: ``ledger_rolled_back``.
+        """
+        with self._lines() as lines:
+            self._head.check_seen(seen, lines.digests)
+
+    def _affords(self, entries: Entries, patient: str, cost: float, *, after_unprotected: bool) -> bool:
         """Whether the sum stays within the budget; a job without privacy is the hospital's own decision."""
-        return math.isinf(cost) or held <= self._terms.budget * (1 + _TOLERANCE)
+        if math.isinf(cost):
+            return True
+        if entries.is_unprotected(patient) and not after_unprotected:
+            return False
+        return entries.held(patient) + cost <= self.terms.budget * (1 + _TOLERANCE)
 
     @contextmanager
     def _lines(self) -> Iterator[_Lines]:
         """Read all lines under the database's writing lock, check them against the head, and move the head on."""
         with self._database.transaction() as session:
             contents, digests = read_chain(session)
-            self._check_head(digests)
-
-            def write(content: str, length: int, last: str | None) -> str:
-                return append(session, length=length, last=last, content=content)
-
-            lines = _Lines([json.loads(content) for content in contents], list(digests), write)
-            yield lines
-        self._write_head(lines.digests)
-
-    def _check_head(self, digests: tuple[str, ...]) -> None:
-        path = self._state / HEAD
-        if not path.exists():
-            if digests:
-                raise StoreError("ledger_rolled_back", f"{HEAD} is missing: nobody can tell whether lines were lost")
-            return
-        try:
-            head = json.loads(path.read_text(encoding="utf-8"))
-            length, keyed = int(head["length"]), str(head["hash"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError("ledger_rolled_back", f"{HEAD} cannot be read: {error}") from error
-        # A process may die between the database's commit and the head's: then the database is the longer one.
-        if length > len(digests) or not hmac.compare_digest(keyed, self._keyed(digests[:length])):
-            raise StoreError(
-                "ledger_rolled_back",
-                f"the database has {len(digests)} lines of the ledger, its head was at {length}: it is an older copy "
-                "or not this site's; nothing is trained on it",
+            self._head.check(digests)
+            lines = _Lines(
+                Entries(),
+                list(digests),
+                lambda text, length, last: append(session, length=length, last=last, content=text),
+                self._clock,
             )
+            for content in contents:
+                lines.entries.apply(json.loads(content))
+            yield lines
+        self._head.write(lines.digests)
 
-    def _write_head(self, digests: list[str]) -> None:
-        """Called after the commit; a head of another process that is already further stays."""
-        path = self._state / HEAD
-        if path.exists() and json.loads(path.read_text(encoding="utf-8"))["length"] >= len(digests):
-            return
-        write_text(path, json.dumps({"length": len(digests), "hash": self._keyed(tuple(digests))}), mode=0o600)
 
-    def _keyed(self, digests: tuple[str, ...]) -> str:
-        last = digests[-1] if digests else ""
-        return hmac.digest(self._key(), f"{len(digests)}:{last}".encode(), "sha256").hex()
-
-    def _key(self) -> bytes:
-        path = self._state / KEY
-        if not path.exists():
-            if (self._state / HEAD).exists():
-                raise StoreError("ledger_rolled_back", f"{KEY} is missing, so the head cannot be checked")
-            write_bytes(path, Secret().take(_KEY_BYTES))
-        return path.read_bytes()
+def _check_cohort(eligible: int, can: int, smallest: int, name: str) -> None:
+    if can < smallest:
+        raise JobRefused(
+            "too_few_patients" if eligible < smallest else "privacy_spent",
+            f"{can} of {eligible} patients have privacy left for job {name}; at least {smallest} must take part",
+        )
 
 
 @dataclass
 class _Lines:
     """The ledger within one transaction."""
 
-    contents: list[dict[str, Any]]
+    entries: Entries
     digests: list[str]
     write: Callable[[str, int, str | None], str]
-    jobs: dict[str, _Job] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for content in self.contents:
-            self._apply(content)
-
-    @property
-    def patients(self) -> set[str]:
-        return {patient for job in self.jobs.values() for patient in job.patients}
-
-    def held(self, patient: str) -> float:
-        return math.fsum(job.held for job in self.jobs.values() if patient in job.patients)
+    clock: Callable[[], datetime]
 
     def add(self, content: dict[str, Any]) -> None:
-        text = json.dumps(content, sort_keys=True, allow_nan=False)
+        dated = {**content, "at": self.clock().isoformat(timespec="seconds")}
+        text = json.dumps(dated, sort_keys=True, allow_nan=False)
         self.digests.append(self.write(text, len(self.digests), self.digests[-1] if self.digests else None))
-        self.contents.append(content)
-        self._apply(content)
-
-    def open_job(self, job_id: str) -> _Job:
-        job = self.jobs.get(job_id)
-        if job is None or not job.is_open:
-            raise JobRefused("unknown_job", f"job {job_id} has no open reservation in the privacy ledger")
-        return job
-
-    def charged(self, job_id: str, number: int) -> _Round:
-        known = self.open_job(job_id).rounds.get(number)
-        if known is None:
-            raise JobRefused("unknown_job", f"round {number} of job {job_id} was not charged")
-        return known
-
-    def _apply(self, content: Mapping[str, Any]) -> None:
-        match content["kind"]:
-            case "reserve":
-                cost = math.inf if content["cost"] == "infinite" else float(content["cost"])
-                self.jobs[content["job"]] = _Job(content["document"], frozenset(content["patients"]), cost)
-            case "charge":
-                cost = math.inf if content["cost"] == "infinite" else float(content["cost"])
-                self.jobs[content["job"]].rounds[content["round"]] = _Round(content["model"], cost)
-            case "seal":
-                self.jobs[content["job"]].rounds[content["round"]].update_sha256 = content["update"]
-            case "sent":
-                self.jobs[content["job"]].rounds[content["round"]].is_sent = True
-            case "close":
-                self.jobs[content["job"]].is_open = False
-
-
-def _finite(cost: float) -> float | str:
-    return cost if math.isfinite(cost) else "infinite"
+        self.entries.apply(dated)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,33 @@ class Gaussian:
         _check(self.noise_multiplier, self.releases)
 
 
-Mechanism = SampledGaussian | Gaussian
+@dataclass(frozen=True)
+class Unprotected:
+    """Something that leaves without noise: its epsilon is infinite."""
+
+
+Mechanism = SampledGaussian | Gaussian | Unprotected
+
+#: What a job, or one round of it, does to the patients of each group; every patient is in one group, so a patient pays
+#: for that group's mechanisms alone (parallel composition).
+Spend = Mapping[str, tuple[Mechanism, ...]]
+
+_KINDS: dict[str, type[Mechanism]] = {
+    "sampled_gaussian": SampledGaussian,
+    "gaussian": Gaussian,
+    "unprotected": Unprotected,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+def as_data(mechanisms: Sequence[Mechanism]) -> list[dict[str, Any]]:
+    """Write mechanisms as JSON's data."""
+    return [{"kind": _NAMES[type(mechanism)], **asdict(mechanism)} for mechanism in mechanisms]
+
+
+def from_data(data: Sequence[Mapping[str, Any]]) -> tuple[Mechanism, ...]:
+    """Read what :func:`as_data` wrote."""
+    return tuple(_KINDS[one["kind"]](**{k: v for k, v in one.items() if k != "kind"}) for one in data)
 
 
 def _check(noise_multiplier: float, count: int) -> None:

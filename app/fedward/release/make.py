@@ -15,7 +15,7 @@ from fedward.identity.document import JobDocument
 from fedward.models.networks import build
 from fedward.models.weights import Layout, flattened, layout_of
 from fedward.release.package import ReleaseParts, parameters_of, sign_release
-from fedward.release.passport import Passport
+from fedward.release.passport import Passport, PrivacyStatement, SiteSpend
 from fedward.settings.job import TrainingJob
 
 
@@ -72,6 +72,7 @@ def make_release(
         rounds=best.number,
         participants=_participants(record, best, asked=document.sites),
         metrics=_metrics(best),
+        privacy=_privacy(record, job, asked=document.sites),
         signer=fingerprint(certificate),
     )
     return sign_release(model, passport, key=key, certificate=certificate)
@@ -93,6 +94,20 @@ def _participants(record: JobRecord, best: RoundRecord, *, asked: tuple[str, ...
     """Give the sites whose updates went into the model; the server's record may name only those that were asked."""
     gave = {site for entry in record.rounds if entry.number <= best.number for site in entry.weights}
     return tuple(sorted(gave & set(asked)))
+
+
+def _privacy(record: JobRecord, job: TrainingJob, *, asked: tuple[str, ...]) -> PrivacyStatement | None:
+    """Give what the job has cost at each site by its end: rounds after the best one have left their sites too."""
+    if job.privacy is None:
+        return None
+    spent: dict[str, SiteSpend] = {}
+    for entry in record.rounds:
+        for site in set(entry.privacy) & set(asked):
+            spent[site] = SiteSpend(epsilon=entry.privacy[site].epsilon, delta=entry.privacy[site].delta)
+    silent = {site for entry in record.rounds for site in entry.weights} - set(spent)
+    if silent or not spent:
+        raise ReleaseRefused("unfinished_job", f"no privacy spend is recorded for {', '.join(sorted(silent)) or 'any'}")
+    return PrivacyStatement(sites=spent)
 
 
 def _metrics(best: RoundRecord) -> dict[str, float]:

@@ -14,6 +14,41 @@ from fedward.settings.read import Name
 from fedward.settings.site import Fingerprint
 
 
+class SiteSpend(BaseModel):
+    """What training cost any patient of one hospital at most, as the hospital's own ledger accounts for it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    epsilon: Annotated[float, Field(ge=0)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+
+
+class PrivacyStatement(BaseModel):
+    """What a private model promises about the patients whom it was trained on.
+
+    Attributes:
+        unit: Whose presence is protected: one patient with all studies, added or removed.
+        accountant: How the numbers were computed.
+        sites: By hospital; caps are each hospital's own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    unit: Literal["patient"] = "patient"
+    accountant: Literal["renyi/dp-accounting"] = "renyi/dp-accounting"
+    sites: Annotated[dict[Name, SiteSpend], Field(min_length=1)]
+
+    @property
+    def epsilon(self) -> float:
+        """The largest at any hospital."""
+        return max(site.epsilon for site in self.sites.values())
+
+    @property
+    def delta(self) -> float:
+        """The largest at any hospital."""
+        return max(site.delta for site in self.sites.values())
+
+
 class Passport(BaseModel):
     """Everything that a site must know to run a model and to answer for it.
 
@@ -25,8 +60,7 @@ class Passport(BaseModel):
         job_sha256: Of the job's canonical document.
         rounds: The rounds that went into this model.
         metrics: The federation's own numbers: ``validation_score`` and ``validation_false_positives``, where known.
-        private: Whether training was differentially private.
-        epsilon: The largest spend of any patient; with ``delta``, for private training only.
+        privacy: What training promises; None where it was not differentially private.
         stands_on: What it was started from: releases, the latest first.
         signer: The fingerprint of the release certificate that signs this passport.
     """
@@ -50,9 +84,7 @@ class Passport(BaseModel):
     rounds: Annotated[int, Field(ge=0)]
     participants: tuple[Name, ...]
     metrics: dict[Name, float] = Field(default_factory=dict)
-    private: bool = False
-    epsilon: Annotated[float, Field(gt=0)] | None = None
-    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    privacy: PrivacyStatement | None = None
     stands_on: tuple[Name, ...] = ()
     signer: Fingerprint
 

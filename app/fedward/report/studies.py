@@ -11,8 +11,7 @@ from pathlib import Path
 from fedward.dicom.source import StudyCase, open_source
 from fedward.dicom.volume import Verdict
 from fedward.errors import LabelRefused, ReleaseRefused, SeriesRefused, SourceError, Stopped
-from fedward.imaging.split_key import read_split_key
-from fedward.imaging.splits import assign
+from fedward.imaging.splits import assign, read_split_key
 from fedward.inference.load import load_model
 from fedward.inference.model import LoadedModel
 from fedward.inference.predict import infer_volume
@@ -55,7 +54,7 @@ def report_site(run: Run, site: SiteSettings, *, should_stop: Callable[[], bool]
     studies = [study for source in sources for study in source.studies()]
     if site.inference.studies == "held_out":
         key = read_split_key(site.state)
-        studies = [study for study in studies if assign(study.patient_key, key=key, split=site.split) == "test"]
+        studies = [s for s in studies if assign(site.patient_of(s.patient_key), key=key, split=site.split) == "test"]
     refused = [verdict for source in sources for verdict in source.refused]
     return report_studies(run, studies, refused, compute=site.compute, should_stop=should_stop)
 

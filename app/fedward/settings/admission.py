@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fedward.errors import JobRefused
 from fedward.settings.job import InferenceJob, PublishJob, TrainingJob
-from fedward.settings.site import SiteSettings
+from fedward.settings.site import Privacy, SiteSettings
 
 
 def admit(job: TrainingJob | PublishJob | InferenceJob, *, sites: tuple[str, ...], site: SiteSettings) -> None:
@@ -40,11 +40,6 @@ def _training_refusals(job: TrainingJob, site: SiteSettings) -> Iterator[JobRefu
     bounds, training = site.bounds, job.training
     yield from _listed("network_not_allowed", "networks", bounds.networks, job.network.name)
     yield from _listed("exchange_mode_not_allowed", "exchange_modes", bounds.exchange_modes, job.exchange.mode)
-    if not site.privacy.allow_non_private:
-        yield JobRefused(
-            "non_private_not_allowed",
-            "the job trains without differential privacy, and [privacy] allow_non_private is false",
-        )
     if job.sites.minimum < bounds.min_sites:
         yield JobRefused(
             "too_few_sites",
@@ -54,6 +49,26 @@ def _training_refusals(job: TrainingJob, site: SiteSettings) -> Iterator[JobRefu
     yield from _at_most("too_many_steps", "max_steps", bounds.max_steps, training.total_steps)
     yield from _at_most("patch_too_large", "max_patch_voxels", bounds.max_patch_voxels, training.patch_voxels)
     yield from _at_most("norm_bound_too_large", "max_update_norm", bounds.max_update_norm, job.exchange.max_update_norm)
+    yield from _privacy_refusals(job, site.privacy)
+
+
+def _privacy_refusals(job: TrainingJob, caps: Privacy) -> Iterator[JobRefused]:
+    """Whether the patients can afford it is the ledger's question."""
+    if job.privacy is None:
+        if not caps.allow_non_private:
+            yield JobRefused(
+                "non_private_not_allowed",
+                "the job trains without differential privacy, and [privacy] allow_non_private is false",
+            )
+        return
+    asked = job.privacy
+    for code, cap, largest, found in (
+        ("clip_norm_too_large", "max_clip_norm", caps.max_clip_norm, asked.clip_norm),
+        ("sampling_rate_too_large", "max_sampling_rate", caps.max_sampling_rate, asked.sampling_rate),
+        ("too_many_steps", "max_private_steps", caps.max_private_steps, job.training.total_steps),
+        ("too_many_metric_releases", "max_metric_releases", caps.max_metric_releases, asked.metric_releases),
+    ):
+        yield from _at_most(code, cap, largest, found, section="privacy")
 
 
 def _listed(code: str, bound: str, allowed: tuple[str, ...], found: str) -> Iterator[JobRefused]:
@@ -62,6 +77,6 @@ def _listed(code: str, bound: str, allowed: tuple[str, ...], found: str) -> Iter
         yield JobRefused(code, f"[bounds] {bound} allows {listed}; the job asks for {found}")
 
 
-def _at_most(code: str, bound: str, largest: float, found: float) -> Iterator[JobRefused]:
+def _at_most(code: str, bound: str, largest: float, found: float, *, section: str = "bounds") -> Iterator[JobRefused]:
     if found > largest:
-        yield JobRefused(code, f"[bounds] {bound} is {largest:g}; the job asks for {found:g}")
+        yield JobRefused(code, f"[{section}] {bound} is {largest:g}; the job asks for {found:g}")

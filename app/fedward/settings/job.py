@@ -119,6 +119,34 @@ class Training(Settings):
         return math.prod(self.patch_size)
 
 
+class PrivateTraining(Settings):
+    """Patient-level differential privacy: every step sums the clipped mean gradients of a random sample of patients.
+
+    All are constants of the job, never computed from a hospital's patients. A hospital may add noise, never take any
+    away; its ledger decides whether its patients can afford the job. ``training.batch_size`` bounds the crops that go
+    through the network at a time, which changes memory and no result.
+
+    Attributes:
+        sampling_rate: Each patient is in a step's sample with this probability.
+        noise_multiplier: The noise's standard deviation over ``clip_norm``.
+        clip_norm: The largest Euclidean norm of one patient's mean gradient.
+        expected_patients: The constant by which each noisy sum is divided.
+        crops_per_patient: Crops of a patient whose gradients are averaged before clipping (augmentation multiplicity,
+            De et al. 2022).
+        metric_releases: How many times over the job the hospitals' noised validation totals leave; the last time is
+            the closing validation.
+        metric_noise_multiplier: Their noise's standard deviation over the largest share of one patient.
+    """
+
+    sampling_rate: Annotated[float, Field(gt=0, le=1)]
+    noise_multiplier: Annotated[float, Field(gt=0, le=1e4)]
+    clip_norm: Annotated[float, Field(gt=0, le=1e3)]
+    expected_patients: Annotated[int, Field(ge=1, le=1_000_000)]
+    crops_per_patient: Annotated[int, Field(ge=1, le=256)] = 1
+    metric_releases: Annotated[int, Field(ge=0, le=10_000)] = 0
+    metric_noise_multiplier: Annotated[float, Field(gt=0, le=1e4)] = 10.0
+
+
 class Exchange(Settings):
     """How updates travel and what bounds them."""
 
@@ -162,6 +190,7 @@ class TrainingJob(_Job):
     network: UNet3D
     training: Training
     exchange: Exchange
+    privacy: PrivateTraining | None = None
 
     @model_validator(mode="after")
     def _patch_fits_the_network(self) -> Self:
@@ -170,6 +199,25 @@ class TrainingJob(_Job):
         if wrong:
             raise ValueError(f"training.patch_size must be multiples of {step} for this network, got {wrong}")
         return self
+
+    @model_validator(mode="after")
+    def _releases_fit_the_rounds(self) -> Self:
+        if self.privacy and self.privacy.metric_releases > self.training.rounds:
+            raise ValueError(
+                f"privacy.metric_releases must be at most the number of rounds, got {self.privacy.metric_releases} "
+                f"of {self.training.rounds}"
+            )
+        return self
+
+    def is_validated(self, round_number: int) -> bool:
+        """Whether the sites' numbers on the model that a round ended with leave them.
+
+        Without privacy all do. With it, ``metric_releases`` of them do, evenly spread; the last one is among them.
+        """
+        if self.privacy is None:
+            return 1 <= round_number <= self.training.rounds
+        rounds, releases = self.training.rounds, self.privacy.metric_releases
+        return round_number in {rounds * number // releases for number in range(1, releases + 1)}
 
 
 class PublishJob(_Job):

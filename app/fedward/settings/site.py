@@ -64,7 +64,11 @@ class Identity(Settings):
 
 
 class Bounds(Settings):
-    """The largest job that this hospital takes part in; anything beyond is refused before a file is read."""
+    """The largest job that this hospital takes part in; anything beyond is refused before a file is read.
+
+    ``min_patients`` is the smallest cohort: with fewer training patients there is no training, with fewer validation
+    patients none of a private job's validation totals leave.
+    """
 
     kinds: tuple[Literal["train", "publish", "infer"], ...] = ("train", "publish", "infer")
     networks: tuple[Name, ...] = ("unet3d",)
@@ -78,10 +82,43 @@ class Bounds(Settings):
 
 
 class Privacy(Settings):
-    """What may leave although it is not differentially private. Both are off unless the hospital turns them on."""
+    """What each patient of this hospital is promised, and what may leave although it is not differentially private.
 
+    ``epsilon``, ``delta`` and ``renyi_order`` hold for a patient's lifetime here and are fixed when the ledger is
+    opened; the others bound each job. ``allow_non_private`` and ``share_metrics`` are off unless turned on.
+
+    Attributes:
+        epsilon: The cap.
+        delta: The probability with which the promise may fail; a job is refused above 1 / (10 x its patients).
+        renyi_order: The order at which the ledger adds up costs.
+        min_noise_multiplier: A job that asks for less noise gets this much.
+        max_clip_norm: Of one patient's gradient.
+        max_sampling_rate: Of a step's sample.
+        max_private_steps: Optimiser steps of a private job.
+        max_metric_releases: How many times a private job's noised validation totals may leave.
+        allow_non_private: Whether training without privacy may run; the ledger then notes an infinite epsilon, and the
+            cap bounds the private jobs beside it.
+        share_metrics: The exact validation numbers of training without privacy that the coordinator may see.
+        merged_ids: Patient key by patient key: the first is the second's other id, so both are one patient.
+    """
+
+    epsilon: Annotated[float, Field(gt=0, le=1000)] = 8.0
+    delta: Annotated[float, Field(gt=0, lt=0.1)] = 1e-5
+    renyi_order: Annotated[int, Field(ge=2, le=64)] = 4
+    min_noise_multiplier: Annotated[float, Field(gt=0, le=1e4)] = 0.5
+    max_clip_norm: Annotated[float, Field(gt=0)] = 10.0
+    max_sampling_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_private_steps: Annotated[int, Field(ge=0)] = 20_000
+    max_metric_releases: Annotated[int, Field(ge=0)] = 20
     allow_non_private: bool = False
     share_metrics: tuple[ShareableMetric, ...] = ()
+    merged_ids: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _leads_to_one_id(self) -> Self:
+        if chained := sorted(set(self.merged_ids) & set(self.merged_ids.values())):
+            raise ValueError(f"{len(chained)} of the merged ids are merged into another that is itself merged")
+        return self
 
 
 class Split(Settings):
@@ -119,11 +156,12 @@ class Inference(Settings):
 
 
 class SiteSettings(Settings):
-    """A whole site file."""
+    """A whole site file. ``database`` is a PostgreSQL URL; empty keeps SQLite in the ``state`` folder."""
 
     name: Name
     organisation: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
     state: Path = Path("state")
+    database: Annotated[str, Field(pattern=r"^(postgresql\+pg8000://.{1,500})?$")] = ""
     data: Annotated[tuple[Annotated[DicomSource | NiftiSource, Field(discriminator="kind")], ...], Field(min_length=1)]
     identity: Identity | None = None
     bounds: Bounds = Bounds()
@@ -132,6 +170,10 @@ class SiteSettings(Settings):
     compute: Compute = Compute()
     models: Models = Models()
     inference: Inference = Inference()
+
+    def patient_of(self, patient_key: str) -> str:
+        """Give the key under which a patient is known here, whichever of the merged ids a study carries."""
+        return self.privacy.merged_ids.get(patient_key, patient_key)
 
 
 def read_site_settings(path: Path) -> SiteSettings:

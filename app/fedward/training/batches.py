@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
@@ -15,6 +16,7 @@ from fedward.randomness import Seeded
 from fedward.settings.job import Training
 
 Placed = tuple[torch.Tensor, torch.Tensor]
+Item = TypeVar("Item")
 
 #: Batches that wait ahead of a CUDA device.
 _AHEAD = 4
@@ -29,22 +31,25 @@ def batches(
     A CPU draws each batch when it is asked for: a second thread would take the core that trains. Before a CUDA device
     a thread draws ahead into pinned memory; it ends with the block. The batches are the same either way.
     """
-    drawn = (draw_batch(cases, step=step, training=training, randomness=randomness) for step in steps)
-    tensors = (_tensors(batch, pinned=runtime.is_cuda) for batch in drawn)
+    drawn = (
+        draw_batch(cases, count=training.batch_size, step=step, training=training, randomness=randomness)
+        for step in steps
+    )
+    pairs = (tensors(batch, pinned=runtime.is_cuda) for batch in drawn)
     if not runtime.is_cuda:
-        yield (_placed(pair, runtime) for pair in tensors)
+        yield (placed(pair, runtime) for pair in pairs)
         return
-    with ahead(tensors, depth=_AHEAD) as prepared:
-        yield (_placed(pair, runtime) for pair in prepared)
+    with ahead(pairs, depth=_AHEAD) as prepared:
+        yield (placed(pair, runtime) for pair in prepared)
 
 
 @contextmanager
-def ahead(items: Iterator[Placed], *, depth: int) -> Iterator[Iterator[Placed]]:
+def ahead(items: Iterator[Item], *, depth: int) -> Iterator[Iterator[Item]]:
     """Draw up to ``depth`` items ahead in a thread, which has ended when the block has; its errors come out here."""
-    waiting: queue.Queue[Placed | BaseException | None] = queue.Queue(depth)
+    waiting: queue.Queue[Item | BaseException | None] = queue.Queue(depth)
     ended = threading.Event()
 
-    def put(item: Placed | BaseException | None) -> bool:
+    def put(item: Item | BaseException | None) -> bool:
         while not ended.is_set():
             try:
                 waiting.put(item, timeout=0.1)
@@ -71,17 +76,19 @@ def ahead(items: Iterator[Placed], *, depth: int) -> Iterator[Iterator[Placed]]:
         thread.join()
 
 
-def _taken(waiting: queue.Queue[Placed | BaseException | None]) -> Iterator[Placed]:
+def _taken(waiting: queue.Queue[Item | BaseException | None]) -> Iterator[Item]:
     while (item := waiting.get()) is not None:
         if isinstance(item, BaseException):
             raise item
         yield item
 
 
-def _tensors(batch: Batch, *, pinned: bool) -> Placed:
+def tensors(batch: Batch, *, pinned: bool) -> Placed:
+    """Give a batch's arrays as tensors, in pinned memory where a CUDA device will fetch them."""
     images, labels = torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
     return (images.pin_memory(), labels.pin_memory()) if pinned else (images, labels)
 
 
-def _placed(pair: Placed, runtime: Runtime) -> Placed:
+def placed(pair: Placed, runtime: Runtime) -> Placed:
+    """Move a batch's tensors to the device."""
     return runtime.place_batch(pair[0]), pair[1].to(runtime.device, non_blocking=runtime.is_cuda)

@@ -72,7 +72,7 @@ def train(
         SourceError: ``no_labelled_case``: the site has nothing to train on.
     """
     start = time.perf_counter()
-    steps = _steps_of(round_number, job)
+    steps = steps_of(round_number, job)
     stream = Seeded(Seeded(job.training.seed).seed_of("site", data.name))
     loss_sum = torch.zeros((), device=runtime.device)
     with (
@@ -100,7 +100,12 @@ def train(
     )
 
 
-def _steps_of(round_number: int, job: TrainingJob) -> range:
+def steps_of(round_number: int, job: TrainingJob) -> range:
+    """Give a round's steps, counted from 0 over the whole job.
+
+    Raises:
+        ValueError: the job has no such round.
+    """
     if not 1 <= round_number <= job.training.rounds:
         raise ValueError(f"the job has rounds 1 to {job.training.rounds}, got {round_number}")
     count = job.training.steps_per_round
@@ -112,13 +117,21 @@ def _take_step(
 ) -> torch.Tensor:
     images, labels = batch
     optimiser.zero_grad(set_to_none=True)
-    with runtime.autocast():
-        logits = module(images)
-    loss: torch.Tensor = _LOSS(logits.float(), labels)
+    loss = segmentation_loss(module, images, labels, runtime)
     # bfloat16 has float32's range, so gradients need no scaling.
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     return loss.detach()
+
+
+def segmentation_loss(
+    module: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, runtime: Runtime
+) -> torch.Tensor:
+    """Give the mean loss of a batch ``(batch, 1, superior, posterior, left)``: no patch changes another one's share."""
+    with runtime.autocast():
+        logits = module(images)
+    loss: torch.Tensor = _LOSS(logits.float(), labels)
+    return loss
 
 
 #: Added to both sides of the Dice ratio. Without it a patch that holds no lesion costs the same whether one voxel is

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedward.errors import SourceError, Stopped
+from fedward.errors import SourceError, Stopped, StoreError
 from fedward.imaging.cases import SiteData
 from fedward.imaging.splits import assign
 from fedward.settings.job import TrainingJob
@@ -59,7 +59,7 @@ def test_the_split_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> N
 def test_a_split_key_of_another_length_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "split.key").write_bytes(b"short")
-    with pytest.raises(SourceError, match="unreadable_source"):
+    with pytest.raises(StoreError, match="unreadable_key"):
         SiteData.prepare(studies_in(tmp_path / "dicom", 1), site_at(tmp_path), JOB)
 
 

@@ -25,7 +25,7 @@ def test_the_share_of_positive_patches_is_met_exactly() -> None:
     training = training_with(batch_size=4, positive_share=0.75, patch_size=[8, 8, 8])
     cases = [case_with(1, lesion=True, shape=(100, 100, 100)), case_with(2, lesion=False)]
     for step in range(5):
-        batch = draw_batch(cases, step=step, training=training, randomness=Seeded(1))
+        batch = draw_batch(cases, count=training.batch_size, step=step, training=training, randomness=Seeded(1))
         assert (batch.labels.reshape(4, -1).max(axis=1) == 1).sum() == 3
 
 
@@ -33,13 +33,15 @@ def test_every_case_comes_once_before_any_comes_again() -> None:
     training = training_with(batch_size=6, positive_share=0.0, patch_size=[8, 8, 8])
     cases = [case_with(value, lesion=value == 1) for value in (1, 2, 3)]
     for step in range(4):
-        batch = draw_batch(cases, step=step, training=training, randomness=Seeded(2))
+        batch = draw_batch(cases, count=training.batch_size, step=step, training=training, randomness=Seeded(2))
         assert sorted(batch.images[:, 0, 0, 0, 0].tolist()) == [1, 1, 2, 2, 3, 3]
 
 
 def test_a_site_without_any_lesion_still_trains() -> None:
     training = training_with(positive_share=1.0, patch_size=[8, 8, 8])
-    batch = draw_batch([case_with(1, lesion=False)], step=0, training=training, randomness=Seeded(3))
+    batch = draw_batch(
+        [case_with(1, lesion=False)], count=training.batch_size, step=0, training=training, randomness=Seeded(3)
+    )
     assert batch.images.shape == (2, 1, 8, 8, 8)
     assert not batch.labels.any()
 
@@ -47,21 +49,32 @@ def test_a_site_without_any_lesion_still_trains() -> None:
 def test_the_same_step_gives_the_same_batch_and_another_step_another() -> None:
     training = job_with(augmentation={"noise": 0.1}).training
     cases = [case_with(1, lesion=True), case_with(2, lesion=True)]
-    first, again, later = (draw_batch(cases, step=step, training=training, randomness=Seeded(4)) for step in (7, 7, 8))
+    first, again, later = (
+        draw_batch(cases, count=training.batch_size, step=step, training=training, randomness=Seeded(4))
+        for step in (7, 7, 8)
+    )
     np.testing.assert_array_equal(first.images, again.images)
     assert (first.images != later.images).any()
 
 
 def test_a_lesion_at_the_border_is_inside_its_patch() -> None:
     training = training_with(batch_size=8, positive_share=1.0, patch_size=[16, 16, 16])
-    batch = draw_batch([case_with(1, lesion=True)], step=0, training=training, randomness=Seeded(5))
+    batch = draw_batch(
+        [case_with(1, lesion=True)], count=training.batch_size, step=0, training=training, randomness=Seeded(5)
+    )
     assert (batch.labels.reshape(8, -1).sum(axis=1) > 0).all()
     assert (batch.images == 1).all()  # the patch stays inside an image that is large enough
 
 
 def test_a_small_image_is_padded_with_zeros() -> None:
     training = training_with(batch_size=4, patch_size=[16, 16, 16])
-    batch = draw_batch([case_with(1, lesion=True, shape=(10, 40, 40))], step=0, training=training, randomness=Seeded(6))
+    batch = draw_batch(
+        [case_with(1, lesion=True, shape=(10, 40, 40))],
+        count=training.batch_size,
+        step=0,
+        training=training,
+        randomness=Seeded(6),
+    )
     assert ((batch.images == 1).reshape(4, -1).sum(axis=1) == 10 * 16 * 16).all()
 
 
@@ -79,7 +92,7 @@ def test_patches_without_a_chosen_voxel_keep_to_the_patient() -> None:
     image[20:40, 20:40, 20:40] = 1
     label = np.zeros(image.shape, dtype=np.uint8)
     case = TrainingCase(image, label, find_foreground(label), floor=0.0)
-    batch = draw_batch([case], step=0, training=training, randomness=Seeded(7))
+    batch = draw_batch([case], count=training.batch_size, step=0, training=training, randomness=Seeded(7))
     middles = batch.images[:, 0, 4, 4, 4]
     # A middle lies in the block with probability (20 / 53)^3 = 0.054; of eight draws one does with probability 0.36.
     assert middles.mean() > 0.15

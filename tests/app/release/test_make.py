@@ -7,13 +7,14 @@ import pytest
 
 from fedward.errors import IdentityError, ReleaseRefused
 from fedward.federation.best import Best
-from fedward.federation.record import JobRecord, RoundRecord
+from fedward.federation.record import JobRecord, RoundRecord, SitePrivacy
 from fedward.identity.certificates import fingerprint
 from fedward.identity.document import JobDocument, new_job_document
 from fedward.models.networks import build
 from fedward.models.weights import layout_of, named, read_weights
 from fedward.release.make import make_release
 from fedward.release.package import ReleaseParts, model_bytes, verify_release
+from fedward.settings.job import PrivateTraining
 from release_cases import CERTIFICATE, KEY, release_identity, trust
 from trust_cases import NOW, PROJECT, Authority, inference_job, training_job
 
@@ -46,13 +47,51 @@ def test_the_passport_tells_the_jobs_story() -> None:
     assert (passport.weights_sha256, passport.layout_digest) == (WEIGHTS_SHA256, LAYOUT.digest)
     assert passport.metrics == {"validation_score": 0.75, "validation_false_positives": 0.5}
     assert passport.signer == fingerprint(CERTIFICATE)
-    assert not passport.private
+    assert passport.privacy is None
 
 
 def test_only_sites_that_were_asked_and_came_before_the_model_took_part() -> None:
     passport = verify_release(release(record())).passport
     assert passport.rounds == 2
     assert passport.participants == ("east", "north")
+
+
+PRIVATE = JOB.model_copy(
+    update={
+        "privacy": PrivateTraining(sampling_rate=0.5, noise_multiplier=1.0, clip_norm=1.0, expected_patients=5),
+    }
+)
+PRIVATE_DOCUMENT = new_job_document(PRIVATE, project=PROJECT, sites=("east", "north", "south"), now=NOW)
+
+
+def private_record(*silent: str) -> JobRecord:
+    """Each round costs 1 more, at sites ``silent`` of which nobody knows; a stranger's word does not count."""
+    made = record(PRIVATE_DOCUMENT)
+    rounds = tuple(
+        entry.model_copy(
+            update={
+                "privacy": {
+                    site: SitePrivacy(epsilon=float(entry.number), delta=1e-5)
+                    for site in ("east", "north", "south", "stranger")
+                    if site not in silent
+                },
+                "weights": {site: weight for site, weight in entry.weights.items() if site != "stranger"},
+            }
+        )
+        for entry in made.rounds
+    )
+    return made.model_copy(update={"rounds": rounds})
+
+
+def test_the_passport_of_a_private_model_carries_what_the_whole_job_cost_each_site() -> None:
+    privacy = verify_release(release(private_record(), document=PRIVATE_DOCUMENT)).passport.privacy
+    assert privacy is not None
+    assert {site: spent.epsilon for site, spent in privacy.sites.items()} == {"east": 3.0, "north": 3.0, "south": 3.0}
+
+
+def test_a_private_model_without_a_sites_spend_is_not_released() -> None:
+    with pytest.raises(ReleaseRefused, match="unfinished_job"):
+        release(private_record("north"), document=PRIVATE_DOCUMENT)
 
 
 OTHER = new_job_document(JOB, project=PROJECT, sites=("east", "north"), now=NOW)

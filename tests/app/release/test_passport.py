@@ -12,14 +12,22 @@ from fedward.identity import canonical
 from fedward.release.passport import parse_passport
 from release_cases import passport
 
+PRIVACY = {"sites": {"east": {"epsilon": 2.5, "delta": 1e-6}, "north": {"epsilon": 8.0, "delta": 1e-5}}}
+
 
 def test_its_text_gives_the_passport_back() -> None:
-    made = passport(stands_on=("nodule-1",), private=True, epsilon=8.0, delta=1e-5)
+    made = passport(stands_on=("nodule-1",), privacy=PRIVACY)
     assert parse_passport(made.content()) == made
 
 
+def test_the_bound_of_the_whole_model_is_that_of_the_weakest_hospital() -> None:
+    privacy = passport(privacy=PRIVACY).privacy
+    assert privacy is not None
+    assert (privacy.epsilon, privacy.delta, privacy.unit) == (8.0, 1e-5, "patient")
+
+
 def test_it_says_in_plain_words_that_training_was_not_private() -> None:
-    assert json.loads(passport().content())["private"] is False
+    assert json.loads(passport().content())["privacy"] is None
 
 
 @pytest.mark.parametrize(
@@ -36,7 +44,9 @@ def test_it_says_in_plain_words_that_training_was_not_private() -> None:
         {"format": "fedward-passport/2"},
         {"signer": "md5:00"},
         {"created": "2031-05-17T12:30:15"},
-        {"epsilon": 0.0},
+        {"privacy": {"sites": {}}},
+        {"privacy": {"sites": {"north": {"epsilon": -1.0, "delta": 1e-5}}}},
+        {"privacy": {"sites": {"north": {"epsilon": 1.0, "delta": 1.0}}}},
         {"path": "weights.pt"},
     ],
     ids=str,

@@ -74,9 +74,9 @@ def test_all_refusals_are_given_together() -> None:
     assert codes(training_job(), at) == [
         "not_invited",
         "exchange_mode_not_allowed",
-        "non_private_not_allowed",
         "too_many_rounds",
         "too_many_steps",
+        "non_private_not_allowed",
     ]
 
 

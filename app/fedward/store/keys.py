@@ -1,32 +1,28 @@
-"""The site's secret that fixes its split."""
+"""The site's own secret keys: made once, owner-only, never replaced by a second maker."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from fedward.errors import SourceError
+from fedward.errors import StoreError
 from fedward.files import explained_writes, write_bytes
 from fedward.randomness import Secret
 
 _BYTES = 32
 
 
-def read_split_key(state: Path) -> bytes:
-    """Read ``state/split.key``, owner-only; the first call makes it.
-
-    Whoever loses this file loses the split: test patients of old models may then train new ones.
+def read_key(path: Path) -> bytes:
+    """Read the 32 bytes of a key file; the first call makes it.
 
     Raises:
-        SourceError: ``unreadable_source``: the file is not a key.
-        StoreError: the folder cannot be written.
+        StoreError: ``unreadable_key``: the file is not a key; or the folder cannot be written.
     """
-    path = state / "split.key"
     if not path.exists():
         _make(path)
     key = path.read_bytes()
     if len(key) != _BYTES:
-        raise SourceError("unreadable_source", f"{path.name}: a split key has {_BYTES} bytes, found {len(key)}")
+        raise StoreError("unreadable_key", f"{path.name}: a key has {_BYTES} bytes, found {len(key)}")
     return key
 
 

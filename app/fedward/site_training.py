@@ -1,0 +1,227 @@
+"""One training job at one hospital: reserved in the privacy ledger, then an answer a round."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.evaluation.cases import score_cases
+from fedward.evaluation.summary import summarise, values_by_patient
+from fedward.evaluation.tensorboard import Curves
+from fedward.federation.checks import check_update, public_weight
+from fedward.identity.document import JobDocument
+from fedward.imaging.cases import SiteData
+from fedward.models.networks import build
+from fedward.models.runtime import Runtime, choose_runtime
+from fedward.models.weights import layout_of
+from fedward.privacy.head import Head
+from fedward.privacy.ledger import JobId, Ledger
+from fedward.privacy.metrics import noised_totals
+from fedward.privacy.plan import TRAIN, Plan
+from fedward.privacy.sealed import Answer, answer_once
+from fedward.randomness import Secret
+from fedward.settings.job import TrainingJob
+from fedward.settings.site import SiteSettings
+from fedward.store.database import Database
+from fedward.store.jobs import witness
+from fedward.training.local import train
+from fedward.training.optimiser import OptimiserState
+from fedward.training.private import train_private
+
+Weights = NDArray[np.float32]
+ShouldStop = Callable[[], bool]
+
+#: Rounds whose optimiser state is kept: the last one may be asked for again after a restart.
+_KEPT_STATES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class SiteTraining:
+    """A training job that this hospital takes part in.
+
+    Attributes:
+        site: The hospital's own settings.
+        database: The hospital's.
+        document: The accepted job.
+        job: What it says.
+        clock: Gives the time.
+        data: The cases of the patients who take part.
+        runtime: How the network runs here.
+        ledger: The hospital's privacy ledger.
+        plan: What the job does to the patients here.
+        weight: The public weight.
+        layout_size: How many numbers the network has.
+    """
+
+    site: SiteSettings
+    database: Database
+    document: JobDocument
+    job: TrainingJob
+    clock: Callable[[], datetime]
+    data: SiteData
+    runtime: Runtime
+    ledger: Ledger
+    plan: Plan
+    weight: int
+    layout_size: int
+
+    @classmethod
+    def open(
+        cls,
+        site: SiteSettings,
+        database: Database,
+        document: JobDocument,
+        job: TrainingJob,
+        ledger: Ledger,
+        *,
+        clock: Callable[[], datetime],
+        should_stop: ShouldStop,
+    ) -> SiteTraining:
+        """Prepare the site's cases and reserve the job's plan; leave out the patients who cannot afford it.
+
+        Raises:
+            JobRefused: ``too_few_patients``, ``privacy_spent`` or ``delta_too_large``.
+            SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
+        """
+        data = SiteData.open(site, job, parts=("train", "validation"), should_stop=should_stop)
+        plan = Plan(job, site.privacy)
+        groups = {case.patient_key: case.part for case in data.cases}
+        plan.check_delta(len(groups))
+        names = {key: ledger.pseudonym(key) for key in groups}
+        admitted = ledger.reserve(
+            JobId(document.id, job.name, document.digest, document.expires),
+            patients={names[key]: group for key, group in groups.items()},
+            plan=plan.whole(),
+            smallest_cohort={TRAIN: site.bounds.min_patients},
+            after_unprotected=site.privacy.allow_non_private,
+        )
+        taken = data.only({key for key, name in names.items() if name in admitted})
+        measured = len({case.patient_key for case in taken.validation})
+        plan = plan.with_validation_of(measured, smallest_cohort=site.bounds.min_patients)
+        return cls(
+            site=site,
+            database=database,
+            document=document,
+            job=job,
+            clock=clock,
+            data=taken,
+            runtime=choose_runtime(
+                site.compute,
+                network=job.network,
+                task=job.task,
+                patch_size=job.training.patch_size,
+                batch_size=plan.crops_at_a_time,
+            ),
+            ledger=ledger,
+            plan=plan,
+            weight=public_weight(taken.patients, cap=job.exchange.weight_cap),
+            layout_size=layout_of(build(job.network, task=job.task)).size,
+        )
+
+    def answer(self, number: int, weights: Weights, *, seen: Head | None, should_stop: ShouldStop) -> Answer:
+        """Give the one answer that a round's charge buys.
+
+        Args:
+            number: The round; one more than the job's rounds for the closing validation, which trains nothing.
+            weights: The global model, flat float32.
+            seen: The latest head of this site's ledger that the server knows of.
+            should_stop: Asked between steps.
+
+        Raises:
+            JobRefused, UpdateRefused, SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
+        """
+        if seen is not None:
+            self.ledger.check_seen(seen)
+        digest = hashlib.sha256(weights.tobytes()).hexdigest()
+        witness(self.database, job_id=self.document.id, number=number, weights_sha256=digest, now=self.clock())
+
+        def make() -> Answer:
+            metrics = self._measure(number, weights, should_stop)
+            update = self._train(number, weights, should_stop) if number <= self.job.training.rounds else None
+            return Answer(update, self.weight, metrics)
+
+        answer = answer_once(
+            self.ledger,
+            self._folder,
+            job_id=self.document.id,
+            number=number,
+            model_sha256=digest,
+            spend=self.plan.round(number),
+            make=make,
+        )
+        self._forget_states_before(number)
+        return answer
+
+    def close(self) -> None:
+        """End the job here: free what it did not use, and remove what was kept for its next round."""
+        self.ledger.close(self.document.id)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _train(self, number: int, weights: Weights, should_stop: ShouldStop) -> Weights:
+
+        state = self._optimiser_state(number)
+        if self.job.privacy:
+            result = train_private(
+                weights,
+                self.data,
+                self.job,
+                round_number=number,
+                runtime=self.runtime,
+                noise_multiplier=self.plan.noise_multiplier,
+                secret=Secret(),
+                optimiser_state=state,
+                should_stop=should_stop,
+            )
+        else:
+            result = train(
+                weights,
+                self.data,
+                self.job,
+                round_number=number,
+                runtime=self.runtime,
+                optimiser_state=state,
+                should_stop=should_stop,
+            )
+        check_update(result.update, size=self.layout_size, max_norm=self.job.exchange.max_update_norm)
+        result.optimiser_state.save(self._folder / f"optimiser-{number}.npz")
+        points = {"training/loss": result.loss, "training/seconds": result.seconds}
+        spent = self.plan.spent_after(number)
+        with Curves(self._curves_folder) as curves:
+            curves.add(number, {**points, "privacy/epsilon": spent.epsilon} if spent else points)
+        return result.update
+
+    def _measure(self, number: int, weights: Weights, should_stop: ShouldStop) -> Mapping[str, float]:
+        """Validate the model that comes in; the exact numbers stay here but for those that the site file shares."""
+        if not self.plan.measures(number):
+            return {}
+        cases = score_cases(weights, self.data.validation, self.job, runtime=self.runtime, should_stop=should_stop)
+        exact = summarise(cases).as_metrics()
+        with Curves(self._curves_folder) as curves:
+            curves.add(number - 1, {name.replace("_", "/", 1): value for name, value in exact.items()})
+        if self.job.privacy is None:
+            return {name: value for name, value in exact.items() if name in self.site.privacy.share_metrics}
+        noise = self.plan.metric_noise_multiplier
+        return noised_totals(values_by_patient(cases), noise_multiplier=noise, secret=Secret())
+
+    def _optimiser_state(self, number: int) -> OptimiserState | None:
+        path = self._folder / f"optimiser-{number - 1}.npz"
+        return OptimiserState.load(path)
+
+    def _forget_states_before(self, number: int) -> None:
+        for old in range(1, number - _KEPT_STATES + 1):
+            (self._folder / f"optimiser-{old}.npz").unlink(missing_ok=True)
+
+    @property
+    def _folder(self) -> Path:
+        return self.site.state / "jobs" / self.document.id
+
+    @property
+    def _curves_folder(self) -> Path:
+        return self.site.state / "tensorboard" / f"{self.job.name}-{self.document.id[:8]}"
