@@ -114,7 +114,7 @@ class Hospital:
             raise StoreError(
                 "unsafe_permissions", f"{site_file} may be read by others; make it yours alone: chmod 600 {site_file}"
             )
-        return cls(site=site, site_file=site_file, database=Database.open(site.state))
+        return cls(site=site, site_file=site_file, database=Database.open(site.state, site.database))
 
     def trust(self) -> Trust:
         """Give what this hospital checks a release against."""

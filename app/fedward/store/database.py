@@ -1,4 +1,7 @@
-"""The site database: SQLite in the site's state folder, durable and readable by its owner alone."""
+"""The site database: SQLite in the site's state folder, readable by its owner alone, or the hospital's PostgreSQL.
+
+Either way a commit is on the disk when it returns, and transactions of several processes come one after the other.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, delete, event, inspect, select
+from sqlalchemy import Connection, Engine, NullPool, create_engine, delete, event, inspect, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -21,8 +24,11 @@ from fedward.store.tables import SCHEMA_VERSION, Schema, Table
 FILE_NAME = "site.db"
 _BUSY_TIMEOUT_MS = 30_000
 
-#: What SQLite says when the disk is full, and when a quota or a file-size limit is reached.
-_NO_SPACE = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
+#: Who holds this advisory lock of a PostgreSQL database is alone in it ("fedward" in ASCII).
+_LOCK_KEY = int.from_bytes(b"fedward", "big")
+
+#: What SQLite says when the disk is full, and when a quota or a file-size limit is reached; PostgreSQL's disk_full.
+_NO_SPACE = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "53100"}
 
 
 class Database:
@@ -32,8 +38,8 @@ class Database:
         self._engine = engine
 
     @classmethod
-    def open(cls, state: Path) -> Database:
-        """Open the database in the site's ``state`` folder; both are made when missing.
+    def open(cls, state: Path, url: str = "") -> Database:
+        """Open the database in the site's ``state`` folder, or at ``url``; folder and tables are made when missing.
 
         Raises:
             StoreError: ``newer_schema``: a later fedward wrote it; ``unsafe_permissions``: others may change the
@@ -43,12 +49,7 @@ class Database:
         with explained_writes(path):
             state.mkdir(parents=True, exist_ok=True, mode=0o700)
             _keep_to_owner(state)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            _check_owned_alone(path)
-        engine = create_engine(f"sqlite:///{path}")
-        event.listen(engine, "connect", _make_durable)
-        event.listen(engine, "begin", _begin_immediately)
-        database = cls(engine)
+        database = cls(_postgresql(url) if url else _sqlite(path))
         database._prepare_schema()
         return database
 
@@ -61,12 +62,34 @@ class Database:
         Raises:
             StoreError: ``no_space`` or ``database_failed``.
         """
-        with _explained(), Session(self._engine) as session, session.begin():
+        with _explained(), self._alone() as bind, Session(bind) as session, session.begin():
             yield session
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    @contextmanager
+    def _alone(self) -> Iterator[Engine | Connection]:
+        """Keep every other process out; SQLite does so by itself when a transaction begins.
+
+        PostgreSQL takes a transaction's view of the data with its first statement, so the lock comes before it. It
+        ends with the connection, whatever becomes of the process.
+        """
+        if self._engine.dialect.name == "sqlite":
+            yield self._engine
+            return
+        with self._engine.connect() as connection:
+            outside = connection.execution_options(isolation_level="AUTOCOMMIT")
+            outside.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
+            outside.commit()
+            try:
+                yield connection.execution_options(isolation_level="SERIALIZABLE")
+            finally:
+                connection.rollback()
+                outside = connection.execution_options(isolation_level="AUTOCOMMIT")
+                outside.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
+                outside.commit()
 
     def _prepare_schema(self) -> None:
         """Make the tables that are missing; leave a database of a later fedward untouched."""
@@ -83,6 +106,26 @@ class Database:
                 Table.metadata.create_all(connection)
                 session.execute(delete(Schema))
                 session.add(Schema(version=SCHEMA_VERSION))
+
+
+def _sqlite(path: Path) -> Engine:
+    with explained_writes(path):
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        _check_owned_alone(path)
+    engine = create_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", _make_durable)
+    event.listen(engine, "begin", _begin_immediately)
+    return engine
+
+
+def _postgresql(url: str) -> Engine:
+    try:
+        # Each transaction has a connection of its own: an advisory lock never outlives it in a pool.
+        engine = create_engine(url, poolclass=NullPool)
+    except (SQLAlchemyError, ValueError) as error:
+        raise StoreError("database_failed", "[database] in the site file is not a PostgreSQL URL") from error
+    event.listen(engine, "begin", _commit_synchronously)
+    return engine
 
 
 def _keep_to_owner(folder: Path) -> None:
@@ -113,10 +156,18 @@ def _explained() -> Iterator[None]:
 
 
 def _as_store_error(error: BaseException | None) -> StoreError:
-    name = getattr(error, "sqlite_errorname", "")
+    name, message = _named(error)
     if name in _NO_SPACE:
-        return StoreError("no_space", f"the disk, a quota or a file-size limit is full: {error} ({name})")
-    return StoreError("database_failed", f"the site database could not do it: {error} ({name})")
+        return StoreError("no_space", f"the disk, a quota or a file-size limit is full: {message} ({name})")
+    return StoreError("database_failed", f"the site database could not do it: {message} ({name})")
+
+
+def _named(error: BaseException | None) -> tuple[str, object]:
+    """Give the database's own name of an error and its words; PostgreSQL's come as fields under one letter each."""
+    fields = error.args[0] if error is not None and error.args else None
+    if isinstance(fields, dict):
+        return str(fields.get("C", "")), fields.get("M", "")
+    return getattr(error, "sqlite_errorname", ""), error
 
 
 def _make_durable(connection: Any, _: object) -> None:
@@ -126,6 +177,11 @@ def _make_durable(connection: Any, _: object) -> None:
     for pragma in (f"busy_timeout={_BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _commit_synchronously(connection: Connection) -> None:
+    """Have a commit wait for the disk, whatever the server's default."""
+    connection.exec_driver_sql("SET synchronous_commit = on")
 
 
 def _begin_immediately(connection: Any) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import dp_accounting
 import numpy as np
 import pytest
-from dp_accounting.pld import PLDAccountant
+from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 
 from fedward.privacy.accounting import ORDERS, budget, calibrate, epsilon, renyi, renyi_cost
-from fedward.privacy.mechanisms import Gaussian, SampledGaussian
+from fedward.privacy.mechanisms import Gaussian, Mechanism, SampledGaussian, Unprotected, as_data, from_data
 
 RATES = st.floats(0.005, 1.0)
 NOISES = st.floats(0.5, 20.0)
@@ -45,14 +47,29 @@ def test_epsilon_is_that_of_an_independent_sum_over_the_same_orders(
     assert ours == pytest.approx(max(0.0, independent), rel=0.01, abs=1e-6)
 
 
-@settings(max_examples=15, deadline=None)
-@given(rate=st.floats(0.05, 1.0), noise=st.floats(1.0, 10.0), steps=st.integers(1, 100), delta=DELTAS)
+@pytest.mark.filterwarnings("ignore:Optimal order is the")
+@settings(max_examples=40, deadline=None)
+@given(rate=RATES, noise=NOISES, steps=STEPS, delta=DELTAS)
+def test_epsilon_is_that_of_opacus_given_the_same_orders(rate: float, noise: float, steps: int, delta: float) -> None:
+    divergences = compute_rdp(q=rate, noise_multiplier=noise, steps=steps, orders=ORDERS)
+    theirs, _ = get_privacy_spent(orders=ORDERS, rdp=divergences, delta=delta)
+    assert epsilon([SampledGaussian(rate, noise, steps)], delta) == pytest.approx(max(0.0, theirs), rel=0.01, abs=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rate=RATES, noise=NOISES, steps=STEPS, delta=DELTAS)
 def test_epsilon_is_never_below_an_optimistic_estimate(rate: float, noise: float, steps: int, delta: float) -> None:
-    optimistic = PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE, value_discretization_interval=1e-3)
-    event = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(noise))
-    optimistic.compose(event, steps)
-    # The PLD estimate is tight to its discretisation; half a hundredth is left for that.
-    assert epsilon([SampledGaussian(rate, noise, steps)], delta) >= 0.995 * optimistic.get_epsilon(delta) - 0.005
+    ours = epsilon([SampledGaussian(rate, noise, steps)], delta)
+    if ours > 100:
+        return  # far beyond any cap; the estimate's table of losses would not fit in memory
+    optimistic = from_gaussian_mechanism(
+        noise,
+        sampling_prob=rate,
+        pessimistic_estimate=False,
+        value_discretization_interval=1e-3,
+        neighboring_relation=dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE,
+    )
+    assert ours >= optimistic.self_compose(steps).get_epsilon_for_delta(delta)
 
 
 @settings(max_examples=15, deadline=None)
@@ -68,6 +85,18 @@ def test_releases_of_metrics_add_to_the_training() -> None:
     training, metrics = SampledGaussian(0.3, 1.5, 100), Gaussian(5.0, 10)
     assert renyi_cost([training, metrics], 4) == pytest.approx(renyi_cost([training], 4) + renyi_cost([metrics], 4))
     assert renyi_cost([metrics], 4) == pytest.approx(10 * 4 / (2 * 5.0**2))
+
+
+def test_what_is_not_protected_costs_everything() -> None:
+    assert math.isinf(renyi_cost([SampledGaussian(0.1, 10.0, 1), Unprotected()], 4))
+    assert math.isinf(epsilon([Unprotected()], 1e-5))
+
+
+@pytest.mark.parametrize(
+    "mechanisms", [(), (SampledGaussian(0.25, 1.5, 30), Gaussian(4.0, 2)), (Unprotected(),)], ids=len
+)
+def test_mechanisms_are_the_same_after_json(mechanisms: tuple[Mechanism, ...]) -> None:
+    assert from_data(json.loads(json.dumps(as_data(mechanisms)))) == mechanisms
 
 
 def test_nothing_costs_nothing() -> None:
