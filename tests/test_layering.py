@@ -35,6 +35,7 @@ ROOMS: dict[str, set[str]] = {
         "torch", "monai", "pydicom", "highdicom", "safetensors", "sqlalchemy", "cryptography", "scipy", "SimpleITK",
     },
     "cli": {"typer", "rich"},
+    "privacy_cli": {"typer", "rich"},
 }  # fmt: skip
 EVERYWHERE = {"numpy", "pydantic"} | set(sys.stdlib_module_names)
 MODULES = sorted(APP.rglob("*.py"))

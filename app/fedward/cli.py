@@ -163,6 +163,36 @@ def data_convert(
     raise typer.Exit(0 if written else 1)
 
 
+@data.command("forget")
+def data_forget(
+    patient_id: Annotated[str, typer.Argument(metavar="ID", help="Patient ID; of a NIfTI folder the name's stem.")],
+    issuer: Annotated[str, typer.Option("--issuer", help="Issuer of Patient ID, where the archive has one.")] = "",
+    site_file: SiteOption = None,
+    sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a patient's images, labels, prepared cases and reports from this hospital's folders.
+
+    The privacy ledger keeps its pseudonymous line, and the releases that the patient was part of are listed.
+    """
+    with explained():
+        from fedward.dicom.values import key_of
+        from fedward.settings.site import DicomSource
+
+        hospital = open_hospital(site_file)
+        is_dicom = any(isinstance(source, DicomSource) for source in hospital.site.data)
+        if not sure and not typer.confirm("Delete this patient's images, labels and reports for good?"):
+            raise typer.Exit(1)
+        forgotten = hospital.forget(key_of(issuer, patient_id) if is_dicom else patient_id)
+        output.print(f"deleted {forgotten.files} files and {forgotten.reports} reports")
+        if not forgotten.jobs:
+            output.print("no training job has used this patient's data")
+        for id_ in forgotten.jobs:
+            output.print(f"took part in job {id_}")
+        for release in forgotten.releases:
+            output.print(f"was part of release {release}: it cannot unlearn; see its passport for what it promises")
+    raise typer.Exit(0 if forgotten.files else 1)
+
+
 ReleaseReference = Annotated[
     str, typer.Argument(metavar="RELEASE", help="A release's folder, or NAME-NUMBER of one that is installed here.")
 ]

@@ -6,6 +6,7 @@ hospital decides by its own site file; what comes from outside is a signed docum
 
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
 from fedward.store.database import Database
 from fedward.store.jobs import end_job, remember_job
-from fedward.store.releases import activate, active_release, release_before, roll_back
+from fedward.store.releases import activate, active_release, release_before, roll_back, stored_releases
 
 if TYPE_CHECKING:
     from fedward.site_training import SiteTraining
@@ -85,6 +86,23 @@ class Evaluated:
     metrics: Mapping[str, float]
     spent: Spent | None = None
     head: Head | None = None
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was left of a patient, and where the patient's data had been used.
+
+    Attributes:
+        files: Deleted images and labels.
+        reports: Deleted reports.
+        jobs: The ids of the training jobs that had charged the patient.
+        releases: Installed releases of these jobs, as NAME-NUMBER.
+    """
+
+    files: int
+    reports: int
+    jobs: tuple[str, ...]
+    releases: tuple[str, ...]
 
 
 #: What leaves the site after an inference job: rounded counts by outcome.
@@ -257,6 +275,31 @@ class Hospital:
         counts = report_site(run, self.site, should_stop=should_stop)
         end_job(self.database, job_id=document.id, now=self.clock())
         return {outcome: round(count / COUNT_STEP) * COUNT_STEP for outcome, count in counts.items()}
+
+    def forget(self, patient_key: str) -> Forgotten:
+        """Delete a patient's images, labels, prepared cases and reports; the pseudonymous line in the ledger stays.
+
+        Models that were trained on the patient cannot unlearn: the releases are named, for a person to decide.
+
+        Raises:
+            SourceError, StoreError: see :mod:`fedward.errors`.
+        """
+        from fedward.dicom.forget import forget_in_source
+        from fedward.privacy.accounts import jobs_of
+
+        patient = self.site.patient_of(patient_key)
+        done = [forget_in_source(source, lambda key: self.site.patient_of(key) == patient) for source in self.site.data]
+        series = {uid for _, uids in done for uid in uids}
+        # Which prepared case is whose is not kept; they are prepared again when they are needed.
+        shutil.rmtree(self.site.state / "cache", ignore_errors=True)
+        reports = [path for path in (self.site.state / "reports").glob("*/*") if path.name in series]
+        for path in reports:
+            shutil.rmtree(path)
+        ledger = self.ledger()
+        jobs = jobs_of(ledger.entries(), ledger.pseudonym(patient))
+        installed = ((one, load_installed(one, state=self.site.state)) for one in stored_releases(self.database))
+        releases = tuple(f"{one.name}-{one.number}" for one, release in installed if release.passport.job_id in jobs)
+        return Forgotten(sum(count for count, _ in done), len(reports), jobs, releases)
 
     def _training(self, task: RoundTask, *, last: int, should_stop: ShouldStop) -> SiteTraining:
         """Give the task's job, opened once in this process."""

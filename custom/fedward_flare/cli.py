@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fedward import __version__, cli
+from fedward import __version__, cli, privacy_cli
 from fedward.cli import JsonFlag, console, explained, output, print_json
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ app.add_typer(cli.data, name="data")
 app.add_typer(poc, name="poc")
 app.add_typer(job, name="job")
 app.add_typer(cli.model, name="model")
+app.add_typer(privacy_cli.privacy, name="privacy")
 app.command("infer")(cli.infer)
 
 

@@ -43,19 +43,22 @@ def _print_lines(record: JobRecord, printed: set[int], console: Console) -> None
         if is_settled and entry.number not in printed:
             printed.add(entry.number)
             cells = ", ".join(f"{site} {_state(entry, site)}" for site in record.asked)
-            console.print(f"round {entry.number}/{record.planned_rounds}  score {_number(entry.score)}  {cells}")
+            spent = f"epsilon {_epsilon(entry)}  " if entry.privacy else ""
+            console.print(f"round {entry.number}/{record.planned_rounds}  score {_number(entry.score)}  {spent}{cells}")
 
 
 def _training_table(record: JobRecord) -> Table:
     table = Table(title=f"{record.name}: {record.status}")
-    for column in ("round", "score", "false positives", "seconds", *record.asked):
+    is_private = any(entry.privacy for entry in record.rounds)
+    shown = ("round", "score", "epsilon" if is_private else "false positives", "seconds")
+    for column in (*shown, *record.asked):
         table.add_column(column, justify="right")
     for entry in record.rounds[-_SHOWN_ROUNDS:]:
         best = " *" if entry.number == record.best_round else ""
         table.add_row(
             f"{entry.number}/{record.planned_rounds}",
             _number(entry.score) + best,
-            _number(entry.false_positives),
+            _epsilon(entry) if is_private else _number(entry.false_positives),
             f"{entry.seconds:.1f}",
             *(_state(entry, site) for site in record.asked),
         )
@@ -74,7 +77,14 @@ def _sites_table(record: JobRecord) -> Table:
 def _state(entry: RoundRecord, site: str) -> str:
     if site in entry.failures:
         return entry.failures[site]
+    if entry.privacy:
+        return "trained" if site in entry.weights else "-"
     return _number(entry.metrics.get(site, {}).get("validation_score"))
+
+
+def _epsilon(entry: RoundRecord) -> str:
+    """Give the largest of the sites'."""
+    return f"{max(spent.epsilon for spent in entry.privacy.values()):.2f}" if entry.privacy else "-"
 
 
 def _number(value: float | None) -> str:

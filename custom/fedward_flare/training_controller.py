@@ -101,7 +101,8 @@ class TrainController(JobController):
         )
         self._record = self._record.with_round(record)
         outcome = current.close()
-        curves.add(number, {"round/seconds": record.seconds, "round/sites": len(outcome.weights)})
+        spent = {f"epsilon/{site}": one.epsilon for site, one in self._privacy.items()}
+        curves.add(number, {"round/seconds": record.seconds, "round/sites": len(outcome.weights), **spent})
         if number > 1:
             self._note_validation(number - 1, weights, metrics=outcome.metrics, shares=outcome.weights, curves=curves)
         return apply_update(weights, outcome.update)

@@ -35,6 +35,12 @@ def open_nifti(source: NiftiSource) -> Source:
     )
 
 
+def patient_of_file(image: Path, source: NiftiSource) -> str:
+    """Give the patient key that an image's file name stands for."""
+    stem = image.name.removesuffix(source.image_suffix)
+    return stem.split(source.patient_separator)[0] if source.patient_separator else stem
+
+
 def _judge(path: Path, source: NiftiSource) -> Verdict:
     try:
         header = read_shape(path)
@@ -70,7 +76,7 @@ def _case(image: Path, verdict: Verdict, source: NiftiSource) -> StudyCase:
     stem = image.name.removesuffix(source.image_suffix)
     beside = source.labels / f"{stem}{source.label_suffix}" if source.labels else None
     label = beside if beside is not None and beside.is_file() else None
-    patient = stem.split(source.patient_separator)[0] if source.patient_separator else stem
+    patient = patient_of_file(image, source)
 
     def read() -> Volume:
         array, affine = read_nifti(image)

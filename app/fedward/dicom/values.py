@@ -82,8 +82,13 @@ def patient_key(dataset: Dataset) -> str:
     Unicode compatibility forms, letter case and blanks do not make another patient; leading zeros do. Empty where
     the data set has no patient id.
     """
-    issuer, patient = (_normalised(text(dataset, name)) for name in ("IssuerOfPatientID", "PatientID"))
-    return f"{issuer}|{patient}" if patient else ""
+    return key_of(text(dataset, "IssuerOfPatientID"), text(dataset, "PatientID"))
+
+
+def key_of(issuer: str, patient_id: str) -> str:
+    """Give the key of a patient by issuer and id as somebody writes them; empty without an id."""
+    patient = _normalised(patient_id)
+    return f"{_normalised(issuer)}|{patient}" if patient else ""
 
 
 def derived_key(study_instance_uid: str) -> str:
