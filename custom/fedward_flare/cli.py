@@ -66,12 +66,15 @@ def main(
 def demo(
     workdir: Annotated[Path, typer.Option(file_okay=False, help="A new or empty folder for all of it.")] = DEMO_FOLDER,
     seed: Annotated[int, typer.Option(min=0, help="Of the phantom patients and their split.")] = 1,
+    private: Annotated[
+        bool, typer.Option("--private", help="Train the released model under differential privacy.")
+    ] = False,
 ) -> None:
-    """Tell the whole story: make four hospitals' DICOM, train, publish, run inference, compare."""
+    """Tell the whole story: make four hospitals' DICOM, train, publish, run inference, compare, keep the ledger."""
     with explained():
         from fedward_flare.demo import run_demo
 
-        run_demo(workdir, seed=seed, console=console)
+        run_demo(workdir, seed=seed, private=private, console=console)
 
 
 @poc.command("up")

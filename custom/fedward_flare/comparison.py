@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 from fedward.evaluation.bootstrap import Interval, mean_interval, paired_difference
 from fedward.evaluation.local_only import Scores, prepare_worker, score_alone, score_on_sites
 from fedward.evaluation.summary import CaseScore, summarise, values_by_patient
+from fedward.evaluation.summary import Scores as Summary
+from fedward.models.networks import build
+from fedward.models.weights import flattened, layout_of
 from fedward.randomness import Seeded
+from fedward.release.package import parameters_of
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings
 
@@ -59,6 +63,16 @@ def comparing(sites: Sequence[SiteSettings], job: TrainingJob) -> Iterator[Compa
     workers = min(len(sites), os.cpu_count() or 1)
     with multiprocessing.get_context("spawn").Pool(workers, initializer=prepare_worker) as pool:
         yield Comparison(pool, sites, job)
+
+
+def score_model(model: bytes, sites: Sequence[SiteSettings], job: TrainingJob) -> Summary:
+    """Score the content of a job's ``model.safetensors`` on the held-out patients of all sites.
+
+    Raises:
+        ModelError: it is not the job's network.
+    """
+    weights = flattened(layout_of(build(job.network, task=job.task)), parameters_of(model))
+    return summarise(_flat(score_on_sites(weights, sites, job)))
 
 
 def _figures(ours: Scores, local: Mapping[str, Scores], *, seed: int) -> dict[str, Any]:

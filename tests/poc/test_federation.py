@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable
 
@@ -11,7 +12,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from fedward.errors import FederationError
-from fedward.settings.job import InferenceJob, PublishJob, Sites
+from fedward.release.package import read_parts, verify_release
+from fedward.settings.job import InferenceJob, PrivateTraining, PublishJob, Sites
 from fedward_flare import processes
 from fedward_flare.jobs import prepare
 from fedward_flare.releases import release_job
@@ -51,6 +53,25 @@ def test_a_released_model_is_installed_and_run_at_every_hospital(finished: Finis
     inferred = federation.session.watch(federation.session.submit(infer), timeout_s=180)
     assert {site: outcome.code for site, outcome in inferred.record.sites.items()} == dict.fromkeys(NAMES, "done")
     assert all(sum(outcome.counts.values()) >= 10 for outcome in inferred.record.sites.values())
+
+
+def test_a_private_job_is_charged_at_every_hospital_until_the_cap_refuses(federation: Federation) -> None:
+    asked = PrivateTraining(sampling_rate=0.5, noise_multiplier=1.0, clip_norm=1.0, expected_patients=4)
+    job = training_job().model_copy(update={"privacy": asked})
+    first = federation.run(job)
+    spent = [{site: one.epsilon for site, one in entry.privacy.items()} for entry in first.record.rounds]
+    assert first.record.status == "completed"
+    assert [sorted(of_round) for of_round in spent] == [sorted(NAMES)] * 2
+    assert 0 < spent[0]["north"] < spent[1]["north"] <= 8
+    release = verify_release(read_parts(release_job(first, federation.workdir)))
+    assert release.passport.privacy is not None
+    assert release.passport.privacy.epsilon == spent[1]["north"]
+    heads = json.loads((federation.workdir.kit("server") / "ledger-heads.json").read_text())
+    assert sorted(heads) == sorted(NAMES)
+    records = [first.record]
+    while records[-1].status == "completed" and len(records) < 5:
+        records.append(federation.run(job).record)
+    assert records[-1].rounds[-1].failures == dict.fromkeys(NAMES, "privacy_spent")
 
 
 def test_a_hospitals_no_costs_its_own_contribution(

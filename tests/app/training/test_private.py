@@ -76,10 +76,12 @@ def patient(number: int, crops: int = 3, contrast: float = 1.0) -> PatientCrops:
     return PatientCrops(images, labels, seed=number)
 
 
-def summed(*patients: PatientCrops, clip: float = CLIP, batch: int = 8, job: TrainingJob = JOB) -> np.ndarray:
+def summed(
+    *patients: PatientCrops, clip: float = CLIP, batch: int = 8, job: TrainingJob = JOB, runtime: Runtime = RUNTIME
+) -> np.ndarray:
     total = PatientSum(network_of(job), clip_norm=clip)
     for one in patients:
-        total.add(one, batch_size=batch, runtime=RUNTIME)
+        total.add(one, batch_size=batch, runtime=runtime)
     return total.take()
 
 
@@ -110,11 +112,12 @@ def test_clipping_each_crop_would_break_the_bound() -> None:
     assert np.linalg.norm(summed(patient(1))) <= CLIP
 
 
+@pytest.mark.parametrize("runtime", [RUNTIME, Runtime(autocast_dtype=torch.bfloat16)], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("network", NETWORKS, ids=["instance", "group", "dropout"])
-def test_a_patients_gradient_is_the_same_alone_and_in_company(network: UNet3D) -> None:
+def test_a_patients_gradient_is_the_same_alone_and_in_company(network: UNet3D, runtime: Runtime) -> None:
     job = private_job(network)
-    together = summed(patient(1), patient(2), patient(3), job=job)
-    alone = [summed(patient(number), job=job) for number in (1, 2, 3)]
+    together = summed(patient(1), patient(2), patient(3), job=job, runtime=runtime)
+    alone = [summed(patient(number), job=job, runtime=runtime) for number in (1, 2, 3)]
     np.testing.assert_allclose(together, sum(alone), atol=1e-9)
 
 
