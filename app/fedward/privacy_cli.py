@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from fedward.cli import JsonFlag, SiteOption, explained, open_hospital, output, print_json
 
@@ -121,7 +121,7 @@ def end(
 
 
 def _accounts_table(found: tuple[Account, ...]) -> Table:
-    table = Table("patients", "epsilon spent", "with open jobs", "budget left", "jobs")
+    table = Table("patients", "epsilon spent", "with open jobs", "budget left", Column("jobs", overflow="fold"))
     for account in found:
         mark = " *" if account.is_unprotected else ""
         table.add_row(

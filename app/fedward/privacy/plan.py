@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from fedward.errors import JobRefused
@@ -13,6 +14,9 @@ from fedward.settings.site import Privacy
 #: The two groups of patients; a site's split puts each patient in one of them, or keeps it for testing.
 TRAIN, VALIDATION = "train", "validation"
 
+
+#: What is said of a job's cost is rounded up to this share of 1.
+_DECIMALS = 10_000
 
 #: Of all patients of a site no more than this many in expectation may lose the promise altogether.
 _EXPECTED_FAILURES = 0.1
@@ -117,7 +121,8 @@ class Plan:
             self._steps(min(number, self.job.training.rounds)),
             self._releases(sum(self.measures(task) for task in range(1, number + 1))),
         )
-        return Spent(max(epsilon(mechanisms, self.caps.delta) for mechanisms in groups), self.caps.delta)
+        exact = max(epsilon(mechanisms, self.caps.delta) for mechanisms in groups)
+        return Spent(math.ceil(exact * _DECIMALS) / _DECIMALS, self.caps.delta)
 
     @property
     def _private(self) -> PrivateTraining:
