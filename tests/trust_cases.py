@@ -54,20 +54,34 @@ class Authority:
         return rsa_key(self.name)
 
     def leaf(
-        self, subject: str, *, key: Any = None, is_authority: bool | None = None, days: tuple[int, int] = (-100, 100)
+        self,
+        subject: str,
+        *,
+        key: Any = None,
+        is_authority: bool | None = None,
+        days: tuple[int, int] = (-100, 100),
+        role: str | None = None,
     ) -> x509.Certificate:
-        """Sign a leaf as NVFLARE does: RSA, without basic constraints unless ``is_authority`` says so."""
+        """Sign a leaf as NVFLARE does: RSA, without basic constraints unless ``is_authority`` says so.
+
+        ``role`` is what NVFLARE writes as the unstructured name of the subject, or leaves out.
+        """
         public_key = (key or rsa_key(subject)).public_key()
-        builder = self._builder(subject, PROJECT, start=NOW + days[0] * DAY, end=NOW + days[1] * DAY)
+        builder = self._builder(subject, PROJECT, start=NOW + days[0] * DAY, end=NOW + days[1] * DAY, role=role)
         builder = builder.public_key(public_key)
         if is_authority is not None:
             builder = builder.add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
         return builder.sign(self.key, hashes.SHA256())
 
     @staticmethod
-    def _builder(subject: str, issuer: str, *, start: datetime, end: datetime) -> x509.CertificateBuilder:
-        names = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (subject, issuer))
-        builder = x509.CertificateBuilder().subject_name(next(names)).issuer_name(next(names))
+    def _builder(
+        subject: str, issuer: str, *, start: datetime, end: datetime, role: str | None = None
+    ) -> x509.CertificateBuilder:
+        named = [x509.NameAttribute(NameOID.COMMON_NAME, subject)]
+        if role is not None:
+            named.append(x509.NameAttribute(NameOID.UNSTRUCTURED_NAME, role))
+        builder = x509.CertificateBuilder().subject_name(x509.Name(named))
+        builder = builder.issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         builder = builder.serial_number(x509.random_serial_number())
         return builder.not_valid_before(start).not_valid_after(end)
 

@@ -10,6 +10,7 @@
     ├── ModelError         weights or input that are not this network's
     ├── UpdateRefused      an update that must not enter a sum
     ├── RoundFailed        a round ended without enough hospitals
+    ├── SumRefused         a message of the encrypted sum that must not be followed
     ├── IdentityError      a signature, certificate or roster entry that cannot be trusted
     ├── JobRefused         the site's own rules say no to a job
     ├── ReleaseRefused     a release that must not be installed or run
@@ -129,6 +130,7 @@ class UpdateRefused(FedwardError):
             "norm_exceeded",
             "weight_invalid",
             "weight_changed",
+            "wrong_metrics",
             "malformed_message",
         }
     )
@@ -137,7 +139,45 @@ class UpdateRefused(FedwardError):
 class RoundFailed(FedwardError):
     """A round that ended without enough hospitals."""
 
-    codes = frozenset({"too_few_sites", "zero_weight"})
+    codes = frozenset({"too_few_sites", "too_few_shares", "zero_weight", "sum_unreadable"})
+
+
+class SumRefused(FedwardError):
+    """A message or a parameter of the encrypted sum that must not be followed."""
+
+    codes = frozenset(
+        {
+            "overflow_possible",
+            "rounding_too_coarse",
+            "malformed_message",
+            "wrong_session",
+            "wrong_round",
+            "other_context",
+            "unknown_site",
+            "wrong_sender",
+            "weak_key",
+            "repeated_set_up",
+            "own_set_up_changed",
+            "set_ups_taken",
+            "set_up_unfinished",
+            "too_few_peers",
+            "share_misdirected",
+            "repeated_share",
+            "share_altered",
+            "key_set_used",
+            "wrong_vector",
+            "second_vector",
+            "late_vector",
+            "own_vector_missing",
+            "too_few_survivors",
+            "second_survivor_set",
+            "too_few_votes",
+            "both_shares_asked",
+            "already_opened",
+            "wrong_shares",
+            "broken_commitment",
+        }
+    )
 
 
 class IdentityError(FedwardError):
@@ -151,6 +191,8 @@ class IdentityError(FedwardError):
             "expired_certificate",
             "unlisted_signer",
             "revoked_signer",
+            "wrong_name",
+            "wrong_role",
             "unreadable_key",
         }
     )
