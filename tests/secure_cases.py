@@ -42,9 +42,13 @@ def sha(text: str) -> str:
 MODEL = sha("model")
 
 
-@cache
 def hospital(name: str, *, authority: str = "root", rsa: bool = False, role: str | None = None) -> Signer:
     """Give a key and a certificate of this name, the same ones for the whole run."""
+    return _made(name, authority, rsa, role)
+
+
+@cache
+def _made(name: str, authority: str, rsa: bool, role: str | None) -> Signer:
     key = rsa_key(name) if rsa else Ed25519PrivateKey.generate()
     return Signer(name, key, pem(Authority(authority).leaf(name, key=key, role=role)))
 
