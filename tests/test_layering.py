@@ -30,10 +30,12 @@ ROOMS: dict[str, set[str]] = {
     "release": {"safetensors", "cryptography"},
     "inference": {"torch", "monai", "scipy"},
     "report": {"pydicom", "highdicom", "jinja2", "matplotlib"},
+    "site_sum": set(),
     "site_training": set(),
     "hospital": {
         "torch", "monai", "pydicom", "highdicom", "safetensors", "sqlalchemy", "cryptography", "scipy", "SimpleITK",
     },
+    "forgetting": set(),
     "cli": {"typer", "rich"},
     "privacy_cli": {"typer", "rich"},
 }  # fmt: skip

@@ -10,7 +10,17 @@ import SimpleITK
 
 from fedward.randomness import Seeded
 from fedward.settings.federation import FederationSettings, HospitalEntry, Project
-from fedward.settings.job import Exchange, Input, Segmentation, Sites, Training, TrainingJob, UNet3D, Window
+from fedward.settings.job import (
+    Exchange,
+    ExchangeMode,
+    Input,
+    Segmentation,
+    Sites,
+    Training,
+    TrainingJob,
+    UNet3D,
+    Window,
+)
 from fedward_flare.jobs import prepare
 from fedward_flare.releases import keep_document
 from fedward_flare.results import FinishedJob
@@ -33,7 +43,7 @@ modality = "CT"
 classes = {{ nodule = 1 }}
 
 [bounds]
-exchange_modes = ["plain"]
+exchange_modes = ["plain", "secure-sum"]
 min_sites = 2
 min_patients = 3
 
@@ -77,7 +87,9 @@ def federation_of(folder: Path, names: tuple[str, ...] = NAMES, port: int | None
     return FederationSettings(federation=Project(project="poc_tests", port=port), hospital=hospitals)
 
 
-def training_job(*, steps: int = 2, rounds: int = 2, minimum: int = 3, deadline_s: float = 120.0) -> TrainingJob:
+def training_job(
+    *, steps: int = 2, rounds: int = 2, minimum: int = 3, deadline_s: float = 120.0, mode: ExchangeMode = "plain"
+) -> TrainingJob:
     return TrainingJob(
         kind="train",
         name="ball",
@@ -88,7 +100,7 @@ def training_job(*, steps: int = 2, rounds: int = 2, minimum: int = 3, deadline_
         training=Training(
             rounds=rounds, steps_per_round=steps, batch_size=1, patch_size=(16, 16, 16), learning_rate=1e-3
         ),
-        exchange=Exchange(mode="plain", max_update_norm=1000.0),
+        exchange=Exchange(mode=mode, max_update_norm=1000.0),
     )
 
 

@@ -176,13 +176,14 @@ def data_forget(
     """
     with explained():
         from fedward.dicom.values import key_of
+        from fedward.forgetting import forget
         from fedward.settings.site import DicomSource
 
         hospital = open_hospital(site_file)
         is_dicom = any(isinstance(source, DicomSource) for source in hospital.site.data)
         if not sure and not typer.confirm("Delete this patient's images, labels and reports for good?"):
             raise typer.Exit(1)
-        forgotten = hospital.forget(key_of(issuer, patient_id) if is_dicom else patient_id)
+        forgotten = forget(hospital, key_of(issuer, patient_id) if is_dicom else patient_id)
         output.print(f"deleted {forgotten.files} files and {forgotten.reports} reports")
         if not forgotten.jobs:
             output.print("no training job has used this patient's data")

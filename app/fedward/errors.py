@@ -139,7 +139,7 @@ class UpdateRefused(FedwardError):
 class RoundFailed(FedwardError):
     """A round that ended without enough hospitals."""
 
-    codes = frozenset({"too_few_sites", "too_few_shares", "zero_weight", "sum_unreadable"})
+    codes = frozenset({"too_few_sites", "too_few_votes", "too_few_shares", "zero_weight", "sum_unreadable"})
 
 
 class SumRefused(FedwardError):
@@ -194,6 +194,7 @@ class IdentityError(FedwardError):
             "wrong_name",
             "wrong_role",
             "unreadable_key",
+            "no_roster",
         }
     )
 

@@ -6,9 +6,9 @@ hospital decides by its own site file; what comes from outside is a signed docum
 
 from __future__ import annotations
 
-import shutil
 import stat
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import JobRefused, StoreError
+from fedward.federation.secure_job import sums_at_the_end
+from fedward.federation.secure_messages import Box, Masked, Opened, Receipt, SetUp, Vote
 from fedward.identity.certificates import read_certificate
 from fedward.identity.document import JobDocument, SignedJob, check_signer, verify_job
 from fedward.privacy.head import Head
@@ -30,7 +32,7 @@ from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
 from fedward.store.database import Database
 from fedward.store.jobs import end_job, remember_job
-from fedward.store.releases import activate, active_release, release_before, roll_back, stored_releases
+from fedward.store.releases import activate, active_release, release_before, roll_back
 
 if TYPE_CHECKING:
     from fedward.site_training import SiteTraining
@@ -51,12 +53,14 @@ class RoundTask:
         number: From 1; one more than the job's rounds for the closing validation.
         weights: The global model, flat float32.
         seen: The latest head of this site's privacy ledger that the server knows of.
+        boxes: Under an encrypted sum, the shares that peers have dealt to this site.
     """
 
     document: JobDocument
     number: int
     weights: Weights
     seen: Head | None = None
+    boxes: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +68,15 @@ class TrainedRound:
     """What leaves the site after a round.
 
     Attributes:
-        update: Weights after minus before, flat float32.
+        update: Weights after minus before, flat float32; or, under an encrypted sum, that vector masked, with the
+            noised totals inside.
         weight: The public weight.
-        metrics: Exact numbers that the site file shares, or noised totals of a private job.
+        metrics: Exact numbers that the site file shares; in plain mode also noised totals of a private job.
         spent: What the job has cost any patient here so far; None without privacy.
         head: Of the site's privacy ledger, for the server to remember.
     """
 
-    update: Weights
+    update: Weights | Masked
     weight: int
     metrics: Mapping[str, float]
     spent: Spent | None = None
@@ -80,29 +85,17 @@ class TrainedRound:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What leaves the site after the closing validation; see :class:`TrainedRound`."""
+    """What leaves the site after the closing validation; see :class:`TrainedRound`.
+
+    Attributes:
+        masked: Under an encrypted sum the noised totals, in a vector that is zero elsewhere.
+    """
 
     weight: int
     metrics: Mapping[str, float]
     spent: Spent | None = None
     head: Head | None = None
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """What was left of a patient, and where the patient's data had been used.
-
-    Attributes:
-        files: Deleted images and labels.
-        reports: Deleted reports.
-        jobs: The ids of the training jobs that had charged the patient.
-        releases: Installed releases of these jobs, as NAME-NUMBER.
-    """
-
-    files: int
-    reports: int
-    jobs: tuple[str, ...]
-    releases: tuple[str, ...]
+    masked: Masked | None = None
 
 
 #: What leaves the site after an inference job: rounded counts by outcome.
@@ -118,6 +111,7 @@ class Hospital:
     database: Database
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     _jobs: dict[str, SiteTraining] = field(default_factory=dict)
+    _opening: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def open(cls, site_file: Path) -> Hospital:
@@ -190,12 +184,13 @@ class Hospital:
             UpdateRefused: training gave an update that must not leave.
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
-        training = self._training(task, last=0, should_stop=should_stop)
+        training = self._training(task.document, task.number, last=0, should_stop=should_stop)
         answer = training.answer(task.number, task.weights, seen=task.seen, should_stop=should_stop)
         if answer.update is None:
             raise JobRefused("wrong_round", f"round {task.number} of the job trains nothing")
+        masked = training.masked(answer, task.number, task.weights, task.boxes) if training.sum else None
         spent, head = training.plan.spent_after(task.number), training.ledger.head()
-        return TrainedRound(answer.update, answer.weight, answer.metrics, spent, head)
+        return TrainedRound(masked or answer.update, answer.weight, training.in_clear(answer), spent, head)
 
     def evaluate(self, task: RoundTask, *, should_stop: ShouldStop = lambda: False) -> Evaluated:
         """Validate a job's last model and close the job here; what it reserved and did not use is free again.
@@ -203,13 +198,57 @@ class Hospital:
         Raises:
             JobRefused, SourceError, StoreError, Stopped: as for :meth:`train_round`.
         """
-        training = self._training(task, last=1, should_stop=should_stop)
+        training = self._training(task.document, task.number, last=1, should_stop=should_stop)
         answer = training.answer(task.number, task.weights, seen=task.seen, should_stop=should_stop)
-        training.close()
-        end_job(self.database, job_id=task.document.id, now=self.clock())
-        self._jobs.pop(task.document.id, None)
         spent, head = training.plan.spent_after(task.number), training.ledger.head()
-        return Evaluated(answer.weight, answer.metrics, spent, head)
+        if training.sum is None or not sums_at_the_end(training.job):
+            self._close(training)
+            return Evaluated(answer.weight, training.in_clear(answer), spent, training.ledger.head())
+        masked = training.masked(answer, task.number, task.weights, task.boxes)
+        return Evaluated(answer.weight, training.in_clear(answer), spent, head, masked)
+
+    def begin_sum(
+        self, document: JobDocument, *, attempt: int, first_round: int, should_stop: ShouldStop = lambda: False
+    ) -> SetUp:
+        """Begin an attempt at the job's encrypted sum: fresh keys for every round from ``first_round``.
+
+        Raises:
+            JobRefused: ``exchange_mode_not_allowed``: the job is not summed under encryption; else as
+                :meth:`train_round`.
+            SumRefused, IdentityError: see :meth:`SiteSum.begin`.
+        """
+        training = self._training(document, first_round, last=1, should_stop=should_stop)
+        return training.secure_sum().begin(attempt=attempt, first_round=first_round)
+
+    def deal_shares(self, document: JobDocument, number: int, set_ups: Sequence[SetUp]) -> tuple[Box, ...]:
+        """Read all set-ups and deal each peer its shares.
+
+        Raises:
+            SumRefused, IdentityError: see :meth:`SiteSum.deal`.
+        """
+        return self._training(document, number, last=1).secure_sum().deal(set_ups)
+
+    def sign_survivors(self, document: JobDocument, number: int, survivors: Sequence[Receipt]) -> Vote:
+        """Sign who is in a round's sum.
+
+        Raises:
+            SumRefused, IdentityError: see :meth:`SiteSum.vote`.
+        """
+        return self._training(document, number, last=1).secure_sum().vote(number, survivors)
+
+    def open_shares(
+        self, document: JobDocument, number: int, survivors: Sequence[Receipt], votes: Sequence[Vote]
+    ) -> Opened:
+        """Open this site's shares of a round; after the closing validation's the job is over here.
+
+        Raises:
+            SumRefused, IdentityError: see :meth:`SiteSum.open`.
+        """
+        training = self._training(document, number, last=1)
+        opened = training.secure_sum().open(number, survivors, votes)
+        if number > training.job.training.rounds:
+            self._close(training)
+        return opened
 
     def install(self, document: JobDocument, parts: ReleaseParts) -> None:
         """Verify the release of a publishing job and keep it as a candidate; activate it where the site file says so.
@@ -276,44 +315,40 @@ class Hospital:
         end_job(self.database, job_id=document.id, now=self.clock())
         return {outcome: round(count / COUNT_STEP) * COUNT_STEP for outcome, count in counts.items()}
 
-    def forget(self, patient_key: str) -> Forgotten:
-        """Delete a patient's images, labels, prepared cases and reports; the pseudonymous line in the ledger stays.
+    def _training(
+        self, document: JobDocument, number: int, *, last: int, should_stop: ShouldStop = lambda: False
+    ) -> SiteTraining:
+        """Give a training job, opened once in this process.
 
-        Models that were trained on the patient cannot unlearn: the releases are named, for a person to decide.
-
-        Raises:
-            SourceError, StoreError: see :mod:`fedward.errors`.
+        Args:
+            document: The accepted job.
+            number: The round that is asked for.
+            last: How many rounds beyond the job's own may be.
+            should_stop: Asked while the job is opened.
         """
-        from fedward.dicom.forget import forget_in_source
-        from fedward.privacy.accounts import jobs_of
-
-        patient = self.site.patient_of(patient_key)
-        done = [forget_in_source(source, lambda key: self.site.patient_of(key) == patient) for source in self.site.data]
-        series = {uid for _, uids in done for uid in uids}
-        # Which prepared case is whose is not kept; they are prepared again when they are needed.
-        shutil.rmtree(self.site.state / "cache", ignore_errors=True)
-        reports = [path for path in (self.site.state / "reports").glob("*/*") if path.name in series]
-        for path in reports:
-            shutil.rmtree(path)
-        ledger = self.ledger()
-        jobs = jobs_of(ledger.entries(), ledger.pseudonym(patient))
-        installed = ((one, load_installed(one, state=self.site.state)) for one in stored_releases(self.database))
-        releases = tuple(f"{one.name}-{one.number}" for one, release in installed if release.passport.job_id in jobs)
-        return Forgotten(sum(count for count, _ in done), len(reports), jobs, releases)
-
-    def _training(self, task: RoundTask, *, last: int, should_stop: ShouldStop) -> SiteTraining:
-        """Give the task's job, opened once in this process."""
         from fedward.site_training import SiteTraining
 
-        document, job = task.document, task.document.job
+        job = document.job
         if not isinstance(job, TrainingJob):
             raise JobRefused("kind_not_allowed", f"the job is of kind {job.kind}, the task belongs to training")
         rounds = job.training.rounds
-        if not 1 <= task.number <= rounds + last:
-            raise JobRefused("wrong_round", f"the job has rounds 1 to {rounds}, the server asks {task.number}")
-        if document.id not in self._jobs:
-            opening = SiteTraining.open(
-                self.site, self.database, document, job, self.ledger(), clock=self.clock, should_stop=should_stop
-            )
-            self._jobs[document.id] = opening
-        return self._jobs[document.id]
+        if not 1 <= number <= rounds + last:
+            raise JobRefused("wrong_round", f"the job has rounds 1 to {rounds}, the server asks {number}")
+        with self._opening:
+            if document.id not in self._jobs:
+                self._jobs[document.id] = SiteTraining.open(
+                    self.site,
+                    self.site_file,
+                    self.database,
+                    document,
+                    job,
+                    self.ledger(),
+                    clock=self.clock,
+                    should_stop=should_stop,
+                )
+            return self._jobs[document.id]
+
+    def _close(self, training: SiteTraining) -> None:
+        training.close()
+        end_job(self.database, job_id=training.document.id, now=self.clock())
+        self._jobs.pop(training.document.id, None)

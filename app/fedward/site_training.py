@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward.errors import JobRefused
 from fedward.evaluation.cases import score_cases
 from fedward.evaluation.summary import summarise, values_by_patient
 from fedward.evaluation.tensorboard import Curves
 from fedward.federation.checks import check_update, public_weight
+from fedward.federation.secure_job import quantiser_of, sums_metrics
+from fedward.federation.secure_messages import Box, Masked
 from fedward.identity.document import JobDocument
 from fedward.imaging.cases import SiteData
 from fedward.models.networks import build
@@ -29,6 +32,7 @@ from fedward.privacy.sealed import Answer, answer_once
 from fedward.randomness import Secret
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings
+from fedward.site_sum import SiteSum
 from fedward.store.database import Database
 from fedward.store.jobs import witness
 from fedward.training.local import train
@@ -58,6 +62,7 @@ class SiteTraining:
         plan: What the job does to the patients here.
         weight: The public weight.
         layout_size: How many numbers the network has.
+        sum: The site's part in the job's encrypted sum; None in plain mode.
     """
 
     site: SiteSettings
@@ -71,11 +76,13 @@ class SiteTraining:
     plan: Plan
     weight: int
     layout_size: int
+    sum: SiteSum | None
 
     @classmethod
     def open(
         cls,
         site: SiteSettings,
+        site_file: Path,
         database: Database,
         document: JobDocument,
         job: TrainingJob,
@@ -105,6 +112,12 @@ class SiteTraining:
         taken = data.only({key for key, name in names.items() if name in admitted})
         measured = len({case.patient_key for case in taken.validation})
         plan = plan.with_validation_of(measured, smallest_cohort=site.bounds.min_patients)
+        layout_size = layout_of(build(job.network, task=job.task)).size
+        folder = site.state / "jobs" / document.id
+        secure = None
+        if job.exchange.mode == "secure-sum":
+            quantiser = quantiser_of(job, size=layout_size, sites=len(document.sites))
+            secure = SiteSum(site_file, document, job, quantiser, folder, clock)
         return cls(
             site=site,
             database=database,
@@ -122,7 +135,8 @@ class SiteTraining:
             ledger=ledger,
             plan=plan,
             weight=public_weight(taken.patients, cap=job.exchange.weight_cap),
-            layout_size=layout_of(build(job.network, task=job.task)).size,
+            layout_size=layout_size,
+            sum=secure,
         )
 
     def answer(self, number: int, weights: Weights, *, seen: Head | None, should_stop: ShouldStop) -> Answer:
@@ -158,6 +172,29 @@ class SiteTraining:
         )
         self._forget_states_before(number)
         return answer
+
+    def masked(self, answer: Answer, number: int, weights: Weights, boxes: Sequence[Box]) -> Masked:
+        """Give a round's answer as the vector that enters the encrypted sum.
+
+        Raises:
+            SumRefused, IdentityError, UpdateRefused: see :meth:`SiteSum.masked`.
+        """
+        digest = hashlib.sha256(weights.tobytes()).hexdigest()
+        return self.secure_sum().masked(number, answer, model_sha256=digest, boxes=boxes)
+
+    def in_clear(self, answer: Answer) -> Mapping[str, float]:
+        """Give the numbers of an answer that leave beside the update; an encrypted sum holds noised totals inside."""
+        return {} if self.sum is not None and sums_metrics(self.job) else answer.metrics
+
+    def secure_sum(self) -> SiteSum:
+        """Give the site's part in the encrypted sum.
+
+        Raises:
+            JobRefused: ``exchange_mode_not_allowed``: the job has none.
+        """
+        if self.sum is None:
+            raise JobRefused("exchange_mode_not_allowed", f"job {self.document.id} is not summed under encryption")
+        return self.sum
 
     def close(self) -> None:
         """End the job here: free what it did not use, and remove what was kept for its next round."""

@@ -6,8 +6,9 @@ The record is the truth about a job. NVFLARE's own status may call a job abnorma
 from __future__ import annotations
 
 import math
+import threading
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from fedward.errors import FedwardError, Stopped
 from fedward.federation.record import JobRecord
 from fedward.files import write_text
 from fedward.identity.document import JobDocument, parse_document
+from fedward_flare import exchange
 from fedward_flare.gathering import Gathering
 from fedward_flare.progress import PROGRESS_TOPIC, pack_progress
 from fedward_flare.results import RECORD, RESULT
@@ -31,6 +33,9 @@ from fedward_flare.signed import decode_signed_job
 
 #: How often (s) NVFLARE looks at its tasks; its constructor's argument for this has no effect.
 _TASK_CHECK_PERIOD_S = 0.02
+
+#: A site's running job process has this long (s) to answer a direct message.
+_DIRECT_S = 20.0
 
 #: NVFLARE ends a task at its own timeout; ours comes first, so that the round is closed in one place.
 _TIMEOUT_MARGIN_S = 10
@@ -96,8 +101,9 @@ class JobController(Controller):
         receive: Callable[[str, Shareable], None],
         is_complete: Callable[[], bool],
         context: tuple[Signal, FLContext],
+        targets: Collection[str] = (),
     ) -> None:
-        """Send one task to every site of the job and wait until ``is_complete`` or the job's deadline.
+        """Send one task to sites of the job and wait until ``is_complete`` or the job's deadline.
 
         Args:
             name: The task's name.
@@ -105,12 +111,13 @@ class JobController(Controller):
             receive: Takes a site's name and answer; called by one thread at a time.
             is_complete: Whether there is nobody left to wait for.
             context: NVFLARE's abort signal and context.
+            targets: The sites; empty for all.
 
         Raises:
             Stopped: the job was aborted.
         """
         abort_signal, fl_ctx = context
-        sites, deadline_s = list(self._document.sites), self._document.job.sites.deadline_s
+        sites, deadline_s = list(targets or self._document.sites), self._document.job.sites.deadline_s
         gathering = Gathering(receive, is_complete)
         task = Task(
             name=name,
@@ -123,6 +130,38 @@ class JobController(Controller):
             gathering.wait(deadline_s=deadline_s, abort_signal=abort_signal)
         finally:
             self.cancel_task(task)
+
+    def _ask_directly(
+        self,
+        topic: str,
+        message: Shareable,
+        targets: Collection[str],
+        receive: Callable[[str, Shareable], None],
+        abort_signal: Signal,
+    ) -> None:
+        """Send a message straight to sites' running job processes and wait until each has answered, or not in time.
+
+        Raises:
+            Stopped: the job was aborted.
+        """
+        answered: set[str] = set()
+
+        def take(site: str, answer: Shareable) -> None:
+            answered.add(site)
+            receive(site, answer)
+
+        gathering = Gathering(take, lambda: set(targets) <= answered)
+
+        def send(site: str) -> None:
+            replies = self._engine.send_aux_request(
+                [site], topic, message, _DIRECT_S, self._engine.new_context(), optional=True
+            )
+            answer = (replies or {}).get(site)
+            gathering.take(site, answer if isinstance(answer, Shareable) else exchange.no_answer())
+
+        for site in targets:
+            threading.Thread(target=send, args=(site,), name=f"{topic} {site}", daemon=True).start()
+        gathering.wait(deadline_s=_DIRECT_S + 1, abort_signal=abort_signal)
 
     def _end(self, status: Literal["completed", "failed", "aborted"], code: str | None) -> None:
         self._record = self._record.end(status, code)
@@ -142,6 +181,11 @@ def server_folder(fl_ctx: FLContext) -> Path:
     """Give the server's own folder, which outlives its jobs."""
     workspace: Workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
     return Path(workspace.get_root_dir())
+
+
+def root_certificate(fl_ctx: FLContext) -> Path:
+    """Give the federation's root certificate in the server's kit."""
+    return server_folder(fl_ctx) / "startup" / "rootCA.pem"
 
 
 def application_folder(fl_ctx: FLContext) -> Path:

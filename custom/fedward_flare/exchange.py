@@ -16,10 +16,13 @@ from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 
 from fedward.errors import FedwardError, UpdateRefused
+from fedward.federation.round import DEADLINE_MISSED
+from fedward.federation.secure_messages import Masked
 from fedward.hospital import Evaluated, InferenceCounts, TrainedRound
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Spent
 from fedward.release.package import ReleaseParts
+from fedward_flare.sum_masks import add_masked, masked_of
 
 #: What an error that nobody foresaw is called outside the site; its text stays in the site's own log.
 INTERNAL_ERROR = "internal_error"
@@ -76,7 +79,11 @@ def unpack_model(message: Shareable) -> GlobalModel:
 
 
 def pack_trained(trained: TrainedRound) -> Shareable:
-    """Make a site's answer to a round: its update, its public weight, and the metrics that it shares."""
+    """Make a site's answer to a round: its update (or masked vector), its public weight, the metrics that it shares."""
+    if isinstance(trained.update, Masked):
+        answer = _message(_about(trained))
+        add_masked(answer, trained.update)
+        return answer
     return _message({_UPDATE: trained.update, **_about(trained)})
 
 
@@ -84,15 +91,19 @@ def unpack_trained(answer: Shareable) -> TrainedRound:
     """Read a site's answer to a round.
 
     Raises:
-        UpdateRefused: it is not such an answer.
+        UpdateRefused, SumRefused: it is not such an answer.
     """
-    evaluated = unpack_evaluated(answer)
-    return TrainedRound(update=_flat(answer.get(_UPDATE)), **vars(evaluated))
+    told = unpack_evaluated(answer)
+    update = told.masked or _flat(answer.get(_UPDATE))
+    return TrainedRound(update, told.weight, told.metrics, told.spent, told.head)
 
 
 def pack_evaluated(evaluated: Evaluated) -> Shareable:
     """Make a site's answer to the closing evaluation."""
-    return _message(_about(evaluated))
+    answer = _message(_about(evaluated))
+    if evaluated.masked is not None:
+        add_masked(answer, evaluated.masked)
+    return answer
 
 
 def unpack_evaluated(answer: Shareable) -> Evaluated:
@@ -109,6 +120,7 @@ def unpack_evaluated(answer: Shareable) -> Evaluated:
         metrics=_metrics(answer.get(_METRICS)),
         spent=_spent(answer.get(_EPSILON), answer.get(_DELTA)),
         head=_head(answer.get(_HEAD)),
+        masked=masked_of(answer),
     )
 
 
@@ -150,6 +162,13 @@ def pack_failure(error: Exception) -> Shareable:
     """Make the answer of a site that could not do its part: the error's code and nothing else."""
     answer = make_reply(ReturnCode.EXECUTION_EXCEPTION)
     answer[_ERROR] = error.code if isinstance(error, FedwardError) else INTERNAL_ERROR
+    return answer
+
+
+def no_answer() -> Shareable:
+    """Make what stands for the answer of a site that gave none."""
+    answer = make_reply(ReturnCode.COMMUNICATION_ERROR)
+    answer[_ERROR] = DEADLINE_MISSED
     return answer
 
 

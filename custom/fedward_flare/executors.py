@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
@@ -23,7 +24,7 @@ from nvflare.apis.signal import Signal
 from fedward.errors import FedwardError, SettingsError
 from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument, SignedJob
-from fedward_flare import exchange, tasks
+from fedward_flare import exchange, sum_exchange, tasks
 from fedward_flare.signed import decode_signed_job
 
 #: Where the site's service finds the hospital's own file.
@@ -46,8 +47,11 @@ class _SiteExecutor(Executor):
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         """Do one task; the answer holds a result or the code of the error that prevented it."""
+        return self._explained(lambda: self._answer(task_name, shareable, abort_signal))
+
+    def _explained(self, work: Callable[[], Shareable]) -> Shareable:
         try:
-            return self._answer(task_name, shareable, abort_signal)
+            return work()
         except FedwardError as error:
             self._log_locally(f"{error.code}: {error.detail}")
             return exchange.pack_failure(error)
@@ -86,12 +90,41 @@ class _SiteExecutor(Executor):
 class TrainExecutor(_SiteExecutor):
     """Validates the incoming model, trains on it, and gives the update; closes the job with a validation."""
 
-    def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
-        model = exchange.unpack_model(shareable)
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Listen for what the server asks directly, from the job's start on."""
+        if event_type == EventType.START_RUN:
+            engine = fl_ctx.get_engine()
+            for topic in (tasks.VOTE_TOPIC, tasks.OPEN_TOPIC):
+                engine.register_aux_message_handler(topic, self._answer_directly)
+
+    def _answer_directly(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+        return self._explained(lambda: self._agree(topic, request))
+
+    def _agree(self, topic: str, request: Shareable) -> Shareable:
+        """Sign who is in the sum, or open this site's shares."""
         document = self._document
         self._hospital.check_signer(self._signed)
+        number, survivors, votes = sum_exchange.unpack_survivors(request)
+        if topic == tasks.VOTE_TOPIC:
+            return sum_exchange.pack_vote(self._hospital.sign_survivors(document, number, survivors))
+        return sum_exchange.pack_opened(self._hospital.open_shares(document, number, survivors, votes))
+
+    def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
+        document = self._document
+        self._hospital.check_signer(self._signed)
+        if task_name == tasks.SET_UP_TASK:
+            attempt, first_round = sum_exchange.unpack_begin(shareable)
+            set_up = self._hospital.begin_sum(
+                document, attempt=attempt, first_round=first_round, should_stop=_should_stop(abort_signal)
+            )
+            return sum_exchange.pack_set_up(set_up)
+        if task_name == tasks.SHARES_TASK:
+            first_round, set_ups = sum_exchange.unpack_set_ups(shareable)
+            return sum_exchange.pack_boxes(self._hospital.deal_shares(document, first_round, set_ups))
+        model = exchange.unpack_model(shareable)
         seen = model.heads.get(self._hospital.site.name)
-        task = RoundTask(document=document, number=model.number, weights=model.weights, seen=seen)
+        boxes = sum_exchange.boxes_of(shareable)
+        task = RoundTask(document=document, number=model.number, weights=model.weights, seen=seen, boxes=boxes)
         if task_name == tasks.TRAIN_TASK:
             return exchange.pack_trained(self._hospital.train_round(task, should_stop=_should_stop(abort_signal)))
         return exchange.pack_evaluated(self._hospital.evaluate(task, should_stop=_should_stop(abort_signal)))

@@ -43,6 +43,15 @@ def _render(federation: FederationSettings, hospital: HospitalEntry, workdir: Wo
     identity["project"] = federation.federation.project
     identity["root_certificate"] = root.name
     identity["coordinators"] = [_coordinator(federation, workdir)]
+    for key, name in (("certificate", "client.crt"), ("private_key", "client.key")):
+        identity[key] = os.path.relpath(kit / name, workdir.hospital(hospital.name))
+    roster = tomlkit.aot()
+    for peer in federation.hospital:
+        line = tomlkit.table()
+        line["name"], line["organisation"] = peer.name, peer.organisation
+        line["fingerprint"] = fingerprint_of_file(workdir.kit(peer.name) / "startup" / "client.crt")
+        roster.append(line)
+    identity["hospitals"] = roster
     document["identity"] = identity
     write_text(workdir.site_file(hospital.name), tomlkit.dumps(document), mode=0o600)
 

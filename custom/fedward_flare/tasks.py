@@ -1,6 +1,12 @@
-"""The names of the tasks that travel between our controllers and executors."""
+"""The names of the tasks and direct messages that travel between our controllers and executors."""
 
 TRAIN_TASK = "fedward_train"
 EVALUATE_TASK = "fedward_evaluate"
 PUBLISH_TASK = "fedward_publish"
 INFER_TASK = "fedward_infer"
+SET_UP_TASK = "fedward_set_up"
+SHARES_TASK = "fedward_shares"
+
+#: Sent straight to a site's running job process.
+VOTE_TOPIC = "fedward.vote"
+OPEN_TOPIC = "fedward.open"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +23,33 @@ from fedward.federation.averaging import apply_update
 from fedward.federation.best import Choice, global_metric, noised_score
 from fedward.federation.record import RoundRecord, SitePrivacy
 from fedward.federation.round import Contribution, Failure, Participation, Round, Rules
+from fedward.federation.secure_job import sums_at_the_end
+from fedward.federation.secure_messages import Masked
 from fedward.files import write_bytes
 from fedward.hospital import Evaluated, TrainedRound
+from fedward.identity.certificates import read_certificate
 from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.weights import layout_of, named
 from fedward.release.package import model_bytes
 from fedward.settings.job import TrainingJob
 from fedward_flare import exchange, tasks
-from fedward_flare.controllers import JobController, server_folder
+from fedward_flare.controllers import JobController, root_certificate, server_folder
 from fedward_flare.heads import HEADS, SeenHeads
 from fedward_flare.results import CURVES, MODEL
+from fedward_flare.sum_rounds import Carriers, SumRounds
 
 Weights = NDArray[np.float32]
 Context = tuple[Signal, FLContext]
 Metrics = Mapping[str, Mapping[str, float]]
+
+Receive = Callable[[str, Shareable], None]
+
+#: A round of an encrypted sum is tried so many times.
+_ATTEMPTS = 3
+
+#: What another set-up may mend: somebody was lost between sending a vector and opening the shares.
+_WORTH_ANOTHER_ATTEMPT = frozenset({"too_few_votes", "too_few_shares", "sum_unreadable"})
 
 _SCORE, _FALSE_POSITIVES = "validation_score", "validation_false_positives"
 
@@ -53,6 +65,7 @@ class TrainController(JobController):
         self._participation = Participation(sites=self._document.sites)
         self._late: set[str] = set()
         self._heads = SeenHeads(Path())
+        self._sums: SumRounds | None = None
         self._privacy: dict[str, SitePrivacy] = {}
         self._choice = Choice()
         self._best_weights: Weights | None = None
@@ -61,6 +74,9 @@ class TrainController(JobController):
         context = (abort_signal, fl_ctx)
         self._heads = SeenHeads(server_folder(fl_ctx) / HEADS)
         weights = initial_weights(self._job)
+        if self._job.exchange.mode == "secure-sum":
+            root = read_certificate(root_certificate(fl_ctx))
+            self._sums = SumRounds(self._document, self._job, size=weights.size, root=root)
         with Curves(self._result_folder / CURVES) as curves:
             for number in range(1, self._job.training.rounds + 1):
                 weights = self._round(number, weights, curves=curves, context=context)
@@ -70,10 +86,22 @@ class TrainController(JobController):
     def _round(self, number: int, weights: Weights, *, curves: Curves, context: Context) -> Weights:
         """Have the sites validate ``weights`` and train on them; give the next global model.
 
+        Under an encrypted sum a round that cannot be opened is tried again after another set-up: the sites train
+        nothing anew, and give the same update under fresh masks.
+
         Raises:
             RoundFailed: fewer sites than the job's minimum contributed.
             Stopped: the job was aborted.
         """
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._try_round(number, weights, curves=curves, context=context)
+            except RoundFailed as error:
+                if self._sums is None or error.code not in _WORTH_ANOTHER_ATTEMPT:
+                    raise
+        return self._try_round(number, weights, curves=curves, context=context)
+
+    def _try_round(self, number: int, weights: Weights, *, curves: Curves, context: Context) -> Weights:
         started_s = time.monotonic()
         current = Round(number=number, rules=self._rules(weights.size), participation=self._participation)
 
@@ -82,16 +110,26 @@ class TrainController(JobController):
             trained = _trained(answer)
             if isinstance(trained, TrainedRound):
                 self._note_ledger(site, trained)
-            current = current.receive(site, _contribution(trained))
+            current = current.receive(site, self._contribution(site, trained))
 
-        self._ask(
-            tasks.TRAIN_TASK,
-            exchange.pack_model(exchange.GlobalModel(number=number, weights=weights, heads=self._heads.known)),
-            receive=receive,
-            is_complete=lambda: current.is_complete,
-            context=context,
-        )
+        message = exchange.pack_model(exchange.GlobalModel(number=number, weights=weights, heads=self._heads.known))
+        if self._sums is not None:
+            self._sums.set_up(number, self._carriers(context))
+            self._sums.open_round(number, weights)
+            message = self._sums.complete(message)
+        self._ask(tasks.TRAIN_TASK, message, receive=receive, is_complete=lambda: current.is_complete, context=context)
         self._participation = self._heard_late(current.next_participation())
+        mean: Weights | None = None
+        summed: Metrics = {}
+        failure: RoundFailed | None = None
+        try:
+            current.check_minimum()
+            if self._sums is not None:
+                self._sums.note(current.failures.values())
+                decoded = self._sums.finish(number, self._carriers(context))
+                mean, summed = decoded.update, {"all": decoded.metrics}
+        except RoundFailed as error:
+            failure = error
         record = RoundRecord(
             number=number,
             seconds=time.monotonic() - started_s,
@@ -100,38 +138,93 @@ class TrainController(JobController):
             privacy=dict(self._privacy),
         )
         self._record = self._record.with_round(record)
-        outcome = current.close()
+        if failure is not None:
+            raise failure
+        outcome = current.close(mean)
         spent = {f"epsilon/{site}": one.epsilon for site, one in self._privacy.items()}
         curves.add(number, {"round/seconds": record.seconds, "round/sites": len(outcome.weights), **spent})
         if number > 1:
-            self._note_validation(number - 1, weights, metrics=outcome.metrics, shares=outcome.weights, curves=curves)
+            self._note_validation(
+                number - 1, weights, metrics=outcome.metrics, shares=outcome.weights, summed=summed, curves=curves
+            )
         return apply_update(weights, outcome.update)
 
     def _close_with_validation(self, weights: Weights, *, curves: Curves, context: Context) -> None:
         """Have the sites validate the last model; all rounds are done, so nobody's silence fails the job."""
         number = self._job.training.rounds
+        sums = self._sums if sums_at_the_end(self._job) else None
         answers: dict[str, Evaluated] = {}
         answered: set[str] = set()
 
         def receive(site: str, answer: Shareable) -> None:
             answered.add(site)
             evaluated = _evaluated(answer)
-            if evaluated is not None and site in self._document.sites:
+            if evaluated is None or site not in self._document.sites:
+                return
+            if sums is None or sums.receive(site, evaluated.masked) is None:
                 self._note_ledger(site, evaluated)
                 answers[site] = evaluated
 
-        self._ask(
-            tasks.EVALUATE_TASK,
-            exchange.pack_model(exchange.GlobalModel(number=number + 1, weights=weights, heads=self._heads.known)),
-            receive=receive,
-            is_complete=lambda: set(self._participation.waited_for) <= answered,
-            context=context,
-        )
+        message = exchange.pack_model(exchange.GlobalModel(number=number + 1, weights=weights, heads=self._heads.known))
+        summed: Metrics = {}
+        try:
+            if sums is not None:
+                sums.set_up(number + 1, self._carriers(context))
+                sums.open_round(number + 1, weights)
+                message = sums.complete(message)
+            self._ask(
+                tasks.EVALUATE_TASK,
+                message,
+                receive=receive,
+                is_complete=lambda: set(self._participation.waited_for) <= answered,
+                context=context,
+            )
+            if sums is not None:
+                summed = {"all": sums.finish(number + 1, self._carriers(context)).metrics}
+        except RoundFailed as error:
+            self.logger.warning(f"the closing validation of job {self._document.id} was not summed: {error.code}")
         # A site counts here with the weight that it gave in the rounds, whatever it says now.
         shares = {site: weight for site, weight in self._participation.weights.items() if site in answers}
         metrics = {site: answers[site].metrics for site in shares}
         self._record = self._record.with_privacy(number, self._privacy)
-        self._note_validation(number, weights, metrics=metrics, shares=shares, curves=curves)
+        self._note_validation(number, weights, metrics=metrics, shares=shares, summed=summed, curves=curves)
+
+    def _contribution(self, site: str, trained: TrainedRound | Failure) -> Contribution | Failure:
+        """Give what a site's answer is to the round; a masked vector goes into the sum at once and is not kept."""
+        if isinstance(trained, Failure):
+            return trained
+        update = trained.update
+        if self._sums is None and not isinstance(update, Masked):
+            return Contribution(update=update, weight=trained.weight, metrics=trained.metrics)
+        if self._sums is None or not isinstance(update, Masked):
+            return Failure("malformed_message")
+        failure = self._sums.receive(site, update)
+        return failure or Contribution(update=None, weight=trained.weight, metrics=trained.metrics)
+
+    def _carriers(self, context: Context) -> Carriers:
+        """Give the ways in which the encrypted sum's messages travel."""
+
+        def task(name: str, message: Shareable, targets: Collection[str], receive: Receive) -> None:
+            answered: set[str] = set()
+
+            def take(site: str, answer: Shareable) -> None:
+                answered.add(site)
+                receive(site, answer)
+
+            waited_for = set(targets) & set(self._participation.waited_for) or set(targets)
+            self._ask(
+                name,
+                message,
+                receive=take,
+                is_complete=lambda: waited_for <= answered,
+                context=context,
+                targets=targets,
+            )
+
+        def direct(topic: str, message: Shareable, targets: Collection[str], receive: Receive) -> None:
+            self._ask_directly(topic, message, targets, receive, context[0])
+
+        return Carriers(task=task, direct=direct)
 
     def _note_ledger(self, site: str, answer: TrainedRound | Evaluated) -> None:
         """Keep what a site of this job says of its privacy ledger."""
@@ -152,10 +245,18 @@ class TrainController(JobController):
         return participation
 
     def _note_validation(
-        self, number: int, weights: Weights, *, metrics: Metrics, shares: Mapping[str, int], curves: Curves
+        self,
+        number: int,
+        weights: Weights,
+        *,
+        metrics: Metrics,
+        shares: Mapping[str, int],
+        summed: Metrics,
+        curves: Curves,
     ) -> None:
         """Record what the sites say of the model that round ``number`` ended with, and keep it if it is the best."""
-        score = noised_score(metrics) if self._job.privacy else global_metric(metrics, shares, _SCORE)
+        private = self._job.privacy is not None
+        score = noised_score(summed or metrics) if private else global_metric(metrics, shares, _SCORE)
         false_positives = global_metric(metrics, shares, _FALSE_POSITIVES)
         self._choice = self._choice.after(number, score)
         best = self._choice.best
@@ -190,12 +291,6 @@ def _trained(answer: Shareable) -> TrainedRound | Failure:
         return exchange.unpack_trained(answer)
     except FedwardError as error:
         return Failure(error.code)
-
-
-def _contribution(trained: TrainedRound | Failure) -> Contribution | Failure:
-    if isinstance(trained, Failure):
-        return trained
-    return Contribution(update=trained.update, weight=trained.weight, metrics=trained.metrics)
 
 
 def _evaluated(answer: Shareable) -> Evaluated | None:

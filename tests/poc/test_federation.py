@@ -26,7 +26,7 @@ pytestmark = pytest.mark.federation
 
 @pytest.fixture(scope="module")
 def finished(federation: Federation) -> FinishedJob:
-    return federation.run(training_job())
+    return federation.run(training_job(mode="secure-sum"))
 
 
 def test_a_training_job_ends_with_a_record_a_model_and_curves(finished: FinishedJob, federation: Federation) -> None:
@@ -56,8 +56,10 @@ def test_a_released_model_is_installed_and_run_at_every_hospital(finished: Finis
 
 
 def test_a_private_job_is_charged_at_every_hospital_until_the_cap_refuses(federation: Federation) -> None:
-    asked = PrivateTraining(sampling_rate=0.5, noise_multiplier=1.0, clip_norm=1.0, expected_patients=4)
-    job = training_job().model_copy(update={"privacy": asked})
+    asked = PrivateTraining(
+        sampling_rate=0.5, noise_multiplier=1.0, clip_norm=1.0, expected_patients=4, metric_releases=2
+    )
+    job = training_job(mode="secure-sum").model_copy(update={"privacy": asked})
     first = federation.run(job)
     spent = [{site: one.epsilon for site, one in entry.privacy.items()} for entry in first.record.rounds]
     assert first.record.status == "completed"

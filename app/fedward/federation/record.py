@@ -87,8 +87,9 @@ class JobRecord(_Value):
         return cls(id=document.id, name=job.name, kind=job.kind, asked=document.sites, planned_rounds=planned)
 
     def with_round(self, record: RoundRecord) -> Self:
-        """Add a round that has ended."""
-        return self.model_copy(update={"rounds": (*self.rounds, record)})
+        """Add a round that has ended; it takes the place of an earlier attempt at it."""
+        rounds = tuple(entry for entry in self.rounds if entry.number != record.number)
+        return self.model_copy(update={"rounds": (*rounds, record)})
 
     def with_validation(
         self,

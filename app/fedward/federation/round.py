@@ -35,9 +35,12 @@ class Rules:
 
 @dataclass(frozen=True, eq=False)
 class Contribution:
-    """What a site gives to a round: its update, its public weight, and the metrics that its site file shares."""
+    """What a site gives to a round: its update, its public weight, and the metrics that its site file shares.
 
-    update: NDArray[np.float32]
+    The update is None where it went into an encrypted sum.
+    """
+
+    update: NDArray[np.float32] | None
     weight: int
     metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -118,7 +121,8 @@ class Round:
             return replace(self, failures={**self.failures, site: answer.code})
         try:
             check_weight(answer.weight, cap=self.rules.weight_cap, pinned=self.participation.weights.get(site))
-            check_update(answer.update, size=self.rules.size, max_norm=self.rules.max_update_norm)
+            if answer.update is not None:
+                check_update(answer.update, size=self.rules.size, max_norm=self.rules.max_update_norm)
         except UpdateRefused as error:
             return replace(self, failures={**self.failures, site: error.code})
         return replace(self, contributions={**self.contributions, site: answer})
@@ -140,11 +144,11 @@ class Round:
         silent = {site: DEADLINE_MISSED for site in self.participation.sites if site not in self.answered}
         return {**silent, **self.failures}
 
-    def close(self) -> Outcome:
-        """Average what has come.
+    def check_minimum(self) -> None:
+        """Refuse to go on without enough contributions.
 
         Raises:
-            RoundFailed: ``too_few_sites``: fewer contributions than the minimum.
+            RoundFailed: ``too_few_sites``: fewer than the minimum.
         """
         if len(self.contributions) < self.rules.minimum:
             failures = ", ".join(f"{site}: {code}" for site, code in sorted(self.all_failures().items()))
@@ -153,10 +157,22 @@ class Round:
                 f"round {self.number}: expected at least {self.rules.minimum} contributions, "
                 f"found {len(self.contributions)} ({failures or 'no failures'})",
             )
+
+    def close(self, mean: NDArray[np.float32] | None = None) -> Outcome:
+        """Average what has come.
+
+        Args:
+            mean: The weighted mean where an encrypted sum has given it.
+
+        Raises:
+            RoundFailed: ``too_few_sites``: fewer contributions than the minimum.
+        """
+        self.check_minimum()
         weights = {site: given.weight for site, given in self.contributions.items()}
+        updates = {site: given.update for site, given in self.contributions.items() if given.update is not None}
         return Outcome(
             number=self.number,
-            update=weighted_mean({site: given.update for site, given in self.contributions.items()}, weights),
+            update=weighted_mean(updates, weights) if mean is None else mean,
             weights=weights,
             failures=self.all_failures(),
             metrics={site: given.metrics for site, given in self.contributions.items()},

@@ -64,6 +64,12 @@ def common_name(certificate: x509.Certificate) -> str:
     return str(names[0].value) if len(names) == 1 else ""
 
 
+def organisation(certificate: x509.Certificate) -> str:
+    """Give the subject's organisation, the empty text where it has none."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return str(names[0].value) if names else ""
+
+
 def public_key(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
     """Give the certificate's public key.
 

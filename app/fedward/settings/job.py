@@ -147,11 +147,26 @@ class PrivateTraining(Settings):
     metric_noise_multiplier: Annotated[float, Field(gt=0, le=1e4)] = 10.0
 
 
-class Exchange(Settings):
-    """How updates travel and what bounds them."""
+#: ``secure-sum``: the server adds up updates that it cannot read; ``plain``: it sees each hospital's update.
+ExchangeMode = Literal["secure-sum", "plain"]
 
-    mode: Literal["plain"]
+#: No encrypted sum of fewer hospitals is ever opened.
+SMALLEST_SUM = 3
+
+
+class Exchange(Settings):
+    """How updates travel and what bounds them.
+
+    Attributes:
+        mode: Who can read one hospital's update.
+        max_update_norm: The largest Euclidean norm of an update.
+        clip: The largest magnitude of one of its numbers that enters an encrypted sum; larger ones are cut.
+        weight_cap: The largest weight of a site.
+    """
+
+    mode: ExchangeMode = "secure-sum"
     max_update_norm: Annotated[float, Field(gt=0, le=1e6)]
+    clip: Annotated[float, Field(gt=0, le=1e3)] = 1.0
     weight_cap: Annotated[int, Field(ge=10, le=100_000)] = 1000
 
 
@@ -198,6 +213,12 @@ class TrainingJob(_Job):
         wrong = [size for size in self.training.patch_size if size % step]
         if wrong:
             raise ValueError(f"training.patch_size must be multiples of {step} for this network, got {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _sum_hides(self) -> Self:
+        if self.exchange.mode == "secure-sum" and self.sites.minimum < SMALLEST_SUM:
+            raise ValueError(f"sites.minimum must be at least {SMALLEST_SUM} for an encrypted sum")
         return self
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from fedward.errors import SettingsError
-from fedward.settings.job import Modality
+from fedward.settings.job import ExchangeMode, Modality
 from fedward.settings.read import Name, Settings, read_settings
 
 #: SHA-256 of a certificate's DER encoding.
@@ -54,13 +54,42 @@ class NiftiSource(Settings):
     patient_separator: Annotated[str, Field(max_length=4)] = ""
 
 
+class PeerHospital(Settings):
+    """A line of the roster: a hospital whose part in an encrypted sum this one accepts."""
+
+    name: Name
+    organisation: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+    fingerprint: Fingerprint
+
+
 class Identity(Settings):
-    """Whom this hospital trusts: the federation's root, the coordinators by fingerprint, and who is revoked."""
+    """Whom this hospital trusts, and how it signs.
+
+    Attributes:
+        project: The federation.
+        root_certificate: Its authority's.
+        coordinators: Who may sign jobs.
+        revoked: Who may not, nor take part, whatever stands elsewhere.
+        certificate: This hospital's own.
+        private_key: Its key.
+        hospitals: The roster, this hospital included; an encrypted sum is made with these alone.
+    """
 
     project: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
     root_certificate: Path
     coordinators: tuple[Fingerprint, ...] = ()
     revoked: tuple[Fingerprint, ...] = ()
+    certificate: Path | None = None
+    private_key: Path | None = None
+    hospitals: tuple[PeerHospital, ...] = ()
+
+    @model_validator(mode="after")
+    def _members_differ(self) -> Self:
+        for kind in ("name", "fingerprint"):
+            found = [getattr(hospital, kind) for hospital in self.hospitals]
+            if len(set(found)) != len(found):
+                raise ValueError(f"two hospitals of the roster share a {kind}")
+        return self
 
 
 class Bounds(Settings):
@@ -72,7 +101,7 @@ class Bounds(Settings):
 
     kinds: tuple[Literal["train", "publish", "infer"], ...] = ("train", "publish", "infer")
     networks: tuple[Name, ...] = ("unet3d",)
-    exchange_modes: tuple[Literal["plain"], ...] = ()
+    exchange_modes: tuple[ExchangeMode, ...] = ("secure-sum",)
     min_sites: Annotated[int, Field(ge=1)] = 3
     min_patients: Annotated[int, Field(ge=1)] = 10
     max_rounds: Annotated[int, Field(ge=1)] = 500
@@ -194,7 +223,11 @@ def read_site_settings(path: Path) -> SiteSettings:
 
     identity = site.identity
     if identity:
-        identity = identity.model_copy(update={"root_certificate": folder / identity.root_certificate})
+        paths = {"root_certificate": folder / identity.root_certificate}
+        for name in ("certificate", "private_key"):
+            path = getattr(identity, name)
+            paths |= {name: folder / path} if path else {}
+        identity = identity.model_copy(update=paths)
     return site.model_copy(
         update={
             "state": folder / site.state,

@@ -1,0 +1,62 @@
+"""What a job's encrypted sum looks like; sites and server compute it each for themselves from the signed document."""
+
+from __future__ import annotations
+
+from fedward.federation.quantise import Quantiser
+from fedward.federation.secure_messages import MOST_ROUNDS, Session
+from fedward.identity.document import JobDocument
+from fedward.privacy.metrics import PATIENTS, TOTAL
+from fedward.settings.job import TrainingJob
+
+#: No noised total of a site is larger; what lies beyond is cut.
+_METRIC_BOUND = 10_000.0
+
+
+def quantiser_of(job: TrainingJob, *, size: int, sites: int) -> Quantiser:
+    """Give the fixed-point format of a job.
+
+    Args:
+        job: Clip, weight cap, and whether noised totals are summed.
+        size: How many numbers the network has.
+        sites: How many sites the job asks.
+
+    Raises:
+        SumRefused: ``overflow_possible`` or ``rounding_too_coarse``.
+    """
+    quantiser = Quantiser.finest(
+        size,
+        clip=job.exchange.clip,
+        weight_cap=job.exchange.weight_cap,
+        sites=sites,
+        metrics=(TOTAL, PATIENTS) if sums_metrics(job) else (),
+        metric_bound=_METRIC_BOUND,
+    )
+    if job.privacy is not None:
+        # Noised gradients move a weight by about the learning rate a step: so large is the local noise at least.
+        quantiser.check_noise(job.training.learning_rate)
+    return quantiser
+
+
+def sums_metrics(job: TrainingJob) -> bool:
+    """Whether noised validation totals travel inside the encrypted sum."""
+    return job.privacy is not None and job.privacy.metric_releases > 0
+
+
+def sums_at_the_end(job: TrainingJob) -> bool:
+    """Whether the closing validation ends in an encrypted sum of its own, of noised totals alone."""
+    return job.exchange.mode == "secure-sum" and sums_metrics(job) and job.is_validated(job.training.rounds)
+
+
+def session_of(document: JobDocument, job: TrainingJob, quantiser: Quantiser, *, attempt: int, first: int) -> Session:
+    """Give what a set-up is for: the rounds from ``first`` to the closing validation, as many as one set-up holds."""
+    last = min(job.training.rounds + 1, first + MOST_ROUNDS - 1)
+    return Session(
+        job_id=document.id,
+        job_sha256=document.digest,
+        sites=document.sites,
+        quantiser_sha256=quantiser.digest,
+        length=quantiser.length,
+        attempt=attempt,
+        first_round=first,
+        last_round=last,
+    )

@@ -1,0 +1,53 @@
+"""Deleting a patient: what is removed, and what cannot be."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+from fedward.dicom.forget import forget_in_source
+from fedward.hospital import Hospital
+from fedward.privacy.accounts import jobs_of
+from fedward.release.model_store import load_installed
+from fedward.store.releases import stored_releases
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was left of a patient, and where the patient's data had been used.
+
+    Attributes:
+        files: Deleted images and labels.
+        reports: Deleted reports.
+        jobs: The ids of the training jobs that had charged the patient.
+        releases: Installed releases of these jobs, as NAME-NUMBER.
+    """
+
+    files: int
+    reports: int
+    jobs: tuple[str, ...]
+    releases: tuple[str, ...]
+
+
+def forget(hospital: Hospital, patient_key: str) -> Forgotten:
+    """Delete a patient's images, labels, prepared cases and reports; the pseudonymous line in the ledger stays.
+
+    Models that were trained on the patient cannot unlearn: the releases are named, for a person to decide.
+
+    Raises:
+        SourceError, StoreError: see :mod:`fedward.errors`.
+    """
+    site = hospital.site
+    patient = site.patient_of(patient_key)
+    done = [forget_in_source(source, lambda key: site.patient_of(key) == patient) for source in site.data]
+    series = {uid for _, uids in done for uid in uids}
+    # Which prepared case is whose is not kept; they are prepared again when they are needed.
+    shutil.rmtree(site.state / "cache", ignore_errors=True)
+    reports = [path for path in (site.state / "reports").glob("*/*") if path.name in series]
+    for path in reports:
+        shutil.rmtree(path)
+    ledger = hospital.ledger()
+    jobs = jobs_of(ledger.entries(), ledger.pseudonym(patient))
+    installed = ((one, load_installed(one, state=site.state)) for one in stored_releases(hospital.database))
+    releases = tuple(f"{one.name}-{one.number}" for one, release in installed if release.passport.job_id in jobs)
+    return Forgotten(sum(count for count, _ in done), len(reports), jobs, releases)

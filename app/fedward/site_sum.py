@@ -1,0 +1,158 @@
+"""A hospital's part in one job's encrypted sum: each state lies on the disk before the message that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from fedward.errors import SumRefused
+from fedward.federation.quantise import Quantiser
+from fedward.federation.secure_job import session_of
+from fedward.federation.secure_messages import Box, Masked, Opened, Receipt, SetUp, Vote
+from fedward.federation.secure_site import begin, mask, open_shares, sign_survivors, take_set_ups, take_shares
+from fedward.federation.secure_state import SiteState
+from fedward.files import whole_file, write_bytes
+from fedward.identity.document import JobDocument
+from fedward.identity.trusted import roster_of, signer_of
+from fedward.privacy.sealed import Answer
+from fedward.randomness import Secret
+from fedward.settings.job import TrainingJob
+from fedward.settings.site import read_site_settings, require_identity
+
+_STATE = "sum.json"
+
+
+@dataclass(frozen=True, eq=False)
+class SiteSum:
+    """What a hospital does in a job's encrypted sum.
+
+    Attributes:
+        site_file: Read anew in every round: who is revoked since is not summed with.
+        document: The accepted job.
+        job: What it says.
+        quantiser: The job's fixed-point format.
+        folder: The job's own, where the state lies.
+        clock: Gives the time.
+    """
+
+    site_file: Path
+    document: JobDocument
+    job: TrainingJob
+    quantiser: Quantiser
+    folder: Path
+    clock: Callable[[], datetime]
+
+    def begin(self, *, attempt: int, first_round: int) -> SetUp:
+        """Make fresh keys for every round that is left, and the set-up that tells of them.
+
+        Raises:
+            SumRefused: ``wrong_session``: the attempt was there before.
+            IdentityError: ``unreadable_key``.
+        """
+        site = read_site_settings(self.site_file)
+        before = self._read() if self._path.exists() else None
+        session = session_of(self.document, self.job, self.quantiser, attempt=attempt, first=first_round)
+        signer = signer_of(require_identity(site), name=site.name)
+        state, set_up = begin(session, signer, minimum=site.bounds.min_sites, secret=Secret(), after=before)
+        self._write(state)
+        return set_up
+
+    def deal(self, set_ups: Sequence[SetUp]) -> tuple[Box, ...]:
+        """Read everybody's set-up, and deal each peer its shares.
+
+        Raises:
+            SumRefused, IdentityError: see :func:`take_set_ups`.
+        """
+        identity = require_identity(read_site_settings(self.site_file))
+        state, boxes = take_set_ups(
+            self._read(), set_ups, roster=roster_of(identity), now=self.clock(), secret=Secret()
+        )
+        self._write(state)
+        return boxes
+
+    def masked(self, number: int, answer: Answer, *, model_sha256: str, boxes: Sequence[Box]) -> Masked:
+        """Give the round's masked vector; the same request gets the same one again.
+
+        Args:
+            number: The round.
+            answer: What the round's charge bought.
+            model_sha256: Of the model that came.
+            boxes: The shares that peers have dealt to this site; they count once, in the first round of an attempt.
+
+        Raises:
+            SumRefused, IdentityError: see :func:`mask`.
+            UpdateRefused: the answer is not what the job sums.
+        """
+        site = read_site_settings(self.site_file)
+        identity, state = require_identity(site), self._read()
+        if state.agreement is None or not state.agreement.participants:
+            state = take_shares(state, [box for box in boxes if box.receiver == state.name])
+        path = self.folder / f"masked-{state.session.attempt}-{number}.npy"
+        if number in state.uses:
+            return Masked(state.uses[number].receipt, _read_vector(path))
+        encoded = self.quantiser.encode(
+            answer.update if answer.update is not None else np.zeros(self.quantiser.size, np.float32),
+            weight=answer.weight,
+            metrics={name: answer.metrics.get(name, 0.0) for name in self.quantiser.metrics},
+            secret=Secret(),
+        )
+        state, masked = mask(
+            state,
+            number,
+            encoded.vector,
+            model_sha256=model_sha256,
+            signer=signer_of(identity, name=site.name),
+            roster=roster_of(identity),
+            now=self.clock(),
+        )
+        for old in self.folder.glob("masked-*.npy"):
+            old.unlink(missing_ok=True)
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            np.save(file, masked.vector, allow_pickle=False)
+        self._write(state)
+        return masked
+
+    def vote(self, number: int, survivors: Sequence[Receipt]) -> Vote:
+        """Sign who is in the sum.
+
+        Raises:
+            SumRefused, IdentityError: see :func:`sign_survivors`.
+        """
+        site = read_site_settings(self.site_file)
+        signer = signer_of(require_identity(site), name=site.name)
+        state, vote = sign_survivors(self._read(), number, survivors, signer=signer)
+        self._write(state)
+        return vote
+
+    def open(self, number: int, survivors: Sequence[Receipt], votes: Sequence[Vote]) -> Opened:
+        """Open the shares of a round, once.
+
+        Raises:
+            SumRefused, IdentityError: see :func:`open_shares`.
+        """
+        state, opened = open_shares(self._read(), number, survivors, votes)
+        self._write(state)
+        return opened
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / _STATE
+
+    def _read(self) -> SiteState:
+        if not self._path.exists():
+            raise SumRefused("set_up_unfinished", "this site has begun no set-up for the job")
+        return SiteState.from_bytes(self._path.read_bytes())
+
+    def _write(self, state: SiteState) -> None:
+        write_bytes(self._path, state.to_bytes())
+
+
+def _read_vector(path: Path) -> np.ndarray:
+    try:
+        return np.asarray(np.load(path, allow_pickle=False), dtype=np.uint32)
+    except (OSError, ValueError) as error:
+        raise SumRefused("key_set_used", "the round's masked vector is gone, and its key set has served") from error

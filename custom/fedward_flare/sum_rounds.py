@@ -1,0 +1,211 @@
+"""The server's side of a job's encrypted sum: it carries the sites' messages and adds what it cannot read.
+
+What a message means stands in :mod:`fedward.federation.secure_sum`; this carries it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from cryptography import x509
+from numpy.typing import NDArray
+from nvflare.apis.shareable import Shareable
+
+from fedward.errors import FedwardError, RoundFailed
+from fedward.federation.quantise import Decoded
+from fedward.federation.round import Failure
+from fedward.federation.secure_agreement import Agreement, read_set_ups
+from fedward.federation.secure_job import quantiser_of, session_of
+from fedward.federation.secure_messages import Box, Masked, Opened, SetUp
+from fedward.federation.secure_sum import ServerRound
+from fedward.identity.document import JobDocument
+from fedward.identity.trusted import claimed_roster
+from fedward.settings.job import TrainingJob
+from fedward_flare import exchange, sum_exchange, tasks
+
+#: Sends a message to sites and hands each answer on as it comes, until all have answered or the deadline has passed.
+Ask = Callable[[str, Shareable, Collection[str], Callable[[str, Shareable], None]], None]
+
+#: A site that answers so has lost its part of the set-up: the next round begins with another one.
+_OUTSIDE = frozenset({"set_up_unfinished", "key_set_used", "own_set_up_changed", "other_context"})
+
+
+@dataclass(frozen=True)
+class Carriers:
+    """How messages travel.
+
+    Attributes:
+        task: As an engine's task, which a site fetches: for what takes long or comes once a job.
+        direct: To the site's running job process at once: for what a round waits for.
+    """
+
+    task: Ask
+    direct: Ask
+
+
+class SumRounds:
+    """All rounds of a job.
+
+    Args:
+        document: The job.
+        job: What it says.
+        size: How many numbers the network has.
+        root: The federation's root certificate, as the server has it.
+        attempt: The number of the first set-up.
+    """
+
+    def __init__(
+        self, document: JobDocument, job: TrainingJob, *, size: int, root: x509.Certificate, attempt: int = 0
+    ) -> None:
+        self._document = document
+        self._job = job
+        self._root = root
+        self._quantiser = quantiser_of(job, size=size, sites=len(document.sites))
+        self._next_attempt = attempt
+        self._agreement: Agreement | None = None
+        self._boxes: tuple[Box, ...] = ()
+        self._is_stale = True
+        self._round: ServerRound | None = None
+
+    @property
+    def next_attempt(self) -> int:
+        """The number that the next set-up will have."""
+        return self._next_attempt
+
+    def set_up(self, number: int, carriers: Carriers) -> Mapping[str, str]:
+        """Make a fresh set-up for the rounds from ``number`` unless the one that stands will do.
+
+        Returns:
+            The code of each site that did not take part in it; none where nothing had to be done.
+
+        Raises:
+            RoundFailed: ``too_few_sites``: fewer than the threshold.
+        """
+        agreement = self._agreement
+        if agreement is not None and not self._is_stale and number in agreement.session.rounds:
+            return {}
+        failures: dict[str, str] = {}
+        session = session_of(self._document, self._job, self._quantiser, attempt=self._next_attempt, first=number)
+        self._next_attempt += 1
+        set_ups: dict[str, SetUp] = {}
+        begin = sum_exchange.pack_begin(attempt=session.attempt, first_round=number)
+        carriers.task(
+            tasks.SET_UP_TASK,
+            begin,
+            self._document.sites,
+            _reading(sum_exchange.unpack_set_up, set_ups.__setitem__, failures),
+        )
+        boxes: dict[str, tuple[Box, ...]] = {}
+        try:
+            roster = claimed_roster([set_up.certificate for set_up in set_ups.values()], self._root)
+            agreement = read_set_ups(list(set_ups.values()), session, roster=roster, now=datetime.now(UTC))
+            carriers.task(
+                tasks.SHARES_TASK,
+                sum_exchange.pack_set_ups(list(set_ups.values()), first_round=number),
+                set_ups.keys(),
+                _reading(sum_exchange.boxes_of, boxes.__setitem__, failures),
+            )
+            self._agreement = agreement.joined_by(boxes)
+        except FedwardError as error:
+            listed = ", ".join(f"{site}: {code}" for site, code in sorted(failures.items()))
+            raise RoundFailed("too_few_sites", f"the set-up for round {number}: {error.detail} ({listed})") from error
+        self._boxes = tuple(box for dealt in boxes.values() for box in dealt if box.receiver in boxes)
+        self._is_stale = False
+        return failures
+
+    def open_round(self, number: int, weights: NDArray[np.float32]) -> None:
+        """Begin to add up a round's vectors."""
+        digest = hashlib.sha256(weights.tobytes()).hexdigest()
+        self._round = ServerRound(self._standing(), number, model_sha256=digest)
+
+    def complete(self, message: Shareable) -> Shareable:
+        """Put what the peers have dealt into a round's message: whoever has it already leaves it alone."""
+        sum_exchange.add_boxes(message, self._boxes)
+        return message
+
+    def receive(self, site: str, masked: Masked | None) -> Failure | None:
+        """Add a site's vector; give its failure where it cannot be added."""
+        try:
+            if masked is None:
+                return Failure("malformed_message")
+            self._open().receive(site, masked)
+        except FedwardError as error:
+            return Failure(error.code)
+        return None
+
+    def note(self, failures: Iterable[str]) -> None:
+        """Take note of the codes of sites that took no part: some ask for another set-up."""
+        self._is_stale = self._is_stale or not _OUTSIDE.isdisjoint(failures)
+
+    def finish(self, number: int, carriers: Carriers) -> Decoded:
+        """Have the survivors agree and open their shares; give the mean.
+
+        Raises:
+            RoundFailed: ``too_few_sites``, ``too_few_votes``, ``too_few_shares`` or ``sum_unreadable``; the round may
+                be tried again after another set-up.
+        """
+        was_stale, self._is_stale = self._is_stale, True
+        current = self._open()
+        survivors = current.close()
+        names = [receipt.site for receipt in survivors]
+        failures: dict[str, str] = {}
+        message = sum_exchange.pack_survivors(number, survivors)
+        carriers.direct(tasks.VOTE_TOPIC, message, names, _reading(sum_exchange.unpack_vote, current.count, failures))
+        if not current.has_enough_votes:
+            raise RoundFailed("too_few_votes", f"round {number}: {_listed(failures)}")
+        opened: dict[str, Opened] = {}
+
+        def keep(site: str, shares: Opened) -> None:
+            current.check_opened(site, shares)
+            opened[site] = shares
+
+        message = sum_exchange.pack_survivors(number, survivors, current.votes)
+        carriers.direct(tasks.OPEN_TOPIC, message, names, _reading(sum_exchange.unpack_opened, keep, failures))
+        if not opened:
+            raise RoundFailed("too_few_shares", f"round {number}: {_listed(failures)}")
+        try:
+            total = current.unmask(list(opened.values()))
+        except RoundFailed:
+            raise
+        except FedwardError as error:
+            raise RoundFailed("sum_unreadable", f"round {number}: {error.code}: {error.detail}") from error
+        decoded = self._quantiser.decode(total, contributors=len(survivors))
+        self._is_stale = was_stale
+        self.note(failures.values())
+        return decoded
+
+    def _standing(self) -> Agreement:
+        if self._agreement is None:
+            raise RoundFailed("too_few_sites", "there is no set-up")
+        return self._agreement
+
+    def _open(self) -> ServerRound:
+        if self._round is None:
+            raise RoundFailed("too_few_sites", "no round is open")
+        return self._round
+
+
+def _reading(
+    unpack: Callable[[Shareable], object], take: Callable[..., None], failures: dict[str, str]
+) -> Callable[[str, Shareable], None]:
+    """Give a function that hands on what a site's answer holds, or notes why there is nothing."""
+
+    def receive(site: str, answer: Shareable) -> None:
+        try:
+            code = exchange.failure_of(answer)
+            if code is None:
+                take(site, unpack(answer))
+        except FedwardError as error:
+            code = error.code
+        if code is not None:
+            failures[site] = code
+
+    return receive
+
+
+def _listed(failures: Mapping[str, str]) -> str:
+    return ", ".join(f"{site}: {code}" for site, code in sorted(failures.items())) or "no answer"
