@@ -9,10 +9,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedward.errors import FedwardError
 from fedward.federation.secure_agreement import Agreement, read_set_ups
 from fedward.federation.secure_messages import (
+    SET_UP_PURPOSE,
     VECTOR_PURPOSE,
     Box,
     Masked,
@@ -20,6 +23,7 @@ from fedward.federation.secure_messages import (
     Receipt,
     Session,
     SetUp,
+    SetUpContent,
     Vote,
     hash_vector,
     receipt_content,
@@ -27,6 +31,7 @@ from fedward.federation.secure_messages import (
 from fedward.federation.secure_site import begin, mask, open_shares, sign_survivors, take_set_ups, take_shares
 from fedward.federation.secure_state import SiteState
 from fedward.federation.secure_sum import ServerRound
+from fedward.identity import canonical
 from fedward.identity.certificates import fingerprint, load_certificate
 from fedward.identity.roster import Member, Roster, Signer
 from fedward.randomness import Secret
@@ -173,6 +178,16 @@ def begun(about: Session, **more: Any) -> tuple[dict[str, Site], dict[str, SetUp
     return sites, {name: site.begin(about) for name, site in sites.items()}
 
 
+def dealt(about: Session) -> tuple[dict[str, Site], list[Box]]:
+    """Give hospitals that have dealt their shares, and all boxes."""
+    sites, messages = begun(about)
+    return sites, [box for site in sites.values() for box in site.take_set_ups(list(messages.values()))]
+
+
+def boxes_of(boxes: list[Box], receiver: str) -> list[Box]:
+    return [box for box in boxes if box.receiver == receiver]
+
+
 def set_up(
     about: Session,
     *,
@@ -212,3 +227,16 @@ def vectors(names: Collection[str], length: int, seed: int = 0) -> dict[str, np.
 
 def total(given: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.sum(list(given.values()), axis=0, dtype=np.uint32)
+
+
+def refused(kind: type[FedwardError], code: str) -> Any:
+    return pytest.raises(kind, match=f"^{code}$")
+
+
+def content_of(message: SetUp) -> SetUpContent:
+    return SetUpContent.model_validate_json(message.content)
+
+
+def signed(content: SetUpContent, signer: Signer, *, purpose: str = SET_UP_PURPOSE) -> SetUp:
+    encoded = canonical.encode(content.model_dump(mode="json"))
+    return SetUp(content=encoded, signature=signer.sign(encoded, purpose=purpose), certificate=signer.certificate)

@@ -76,14 +76,7 @@ def begin(
         session=session,
         site=signer.name,
         channel_key=masks.public_key_of(channel).hex(),
-        keys=[
-            RoundKeys(
-                public_key=masks.public_key_of(keys.private_key).hex(),
-                key_sha256=_sha256(keys.private_key),
-                seed_sha256=_sha256(keys.seed),
-            )
-            for keys in own.values()
-        ],
+        keys=[_public(keys) for keys in own.values()],
     )
     encoded = canonical.encode(content.model_dump(mode="json"))
     state = SiteState(
@@ -117,12 +110,12 @@ def take_set_ups(
     if len(agreement.organisations(agreement.peers)) < state.minimum:
         raise SumRefused("too_few_peers", f"{state.name} wants {state.minimum} organisations in a sum")
     dealt = _deal(state, agreement, secret)
+    kept = _read_dealt(dealt.pop(state.name), state.session)
     boxes = []
-    for name in sorted(agreement.peers.keys() - {state.name}):
+    for name, shares in dealt.items():
         key, about = _box_key(agreement, state.channel, own=state.name, sender=state.name, receiver=name)
-        content = masks.seal(dealt[name], key, about=about, secret=secret)
+        content = masks.seal(shares, key, about=about, secret=secret)
         boxes.append(Box(sender=state.name, receiver=name, content=content))
-    kept = _read_dealt(dealt[state.name], state.session)
     held = {number: {state.name: shares} for number, shares in kept.items()}
     return state.model_copy(update={"agreement": agreement, "held": held}), tuple(boxes)
 
@@ -264,6 +257,14 @@ def open_shares(
         keys={name: held[name].key for name in agreement.participants if name not in use.survivors},
     )
     return state.after_opening(round_number), opened
+
+
+def _public(keys: KeySet) -> RoundKeys:
+    return RoundKeys(
+        public_key=masks.public_key_of(keys.private_key).hex(),
+        key_sha256=_sha256(keys.private_key),
+        seed_sha256=_sha256(keys.seed),
+    )
 
 
 def _deal(state: SiteState, agreement: Agreement, secret: Secret) -> dict[str, bytes]:

@@ -148,9 +148,6 @@ def test_hospitals_sign_with_the_rsa_keys_that_nvflare_gives_them() -> None:
     assert np.array_equal(federation.finish(federation.collect(1, given), 1), total(given))
 
 
-# What the server refuses ---------------------------------------------------------------------------------------------
-
-
 def opened_of(federation: Federation, server: ServerRound, number: int = 1) -> list[Opened]:
     survivors = server.close()
     for receipt in survivors:
@@ -313,9 +310,6 @@ def test_a_sum_is_given_once() -> None:
     server.unmask(opened)
     with pytest.raises(SumRefused, match="already_opened"):
         server.unmask(opened)
-
-
-# What it costs -------------------------------------------------------------------------------------------------------
 
 
 def test_the_server_keeps_a_sum_and_no_vector() -> None:
