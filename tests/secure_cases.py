@@ -195,6 +195,7 @@ def set_up(
     silent: Collection[str] = (),
     sites: Mapping[str, Site] | None = None,
     after: bool = False,
+    minimum: int = 3,
     **more: Any,
 ) -> Federation:
     """Give a federation whose set-up has gone well.
@@ -205,10 +206,13 @@ def set_up(
         silent: Who is lost before its boxes leave.
         sites: Hospitals that go on, from what they kept where ``after`` says so.
         after: Whether this is a later attempt.
+        minimum: How many organisations each of them wants in a sum.
         more: As for :func:`unbegun`.
     """
     sites = dict(sites or unbegun(present or about.sites, **more))
-    messages = {name: site.begin(about, after=site.state if after else None) for name, site in sites.items()}
+    messages = {
+        name: site.begin(about, minimum=minimum, after=site.state if after else None) for name, site in sites.items()
+    }
     boxes = [box for site in sites.values() for box in site.take_set_ups(list(messages.values()))]
     boxes = [box for box in boxes if box.sender not in silent]
     sites = {name: site for name, site in sites.items() if name not in silent}

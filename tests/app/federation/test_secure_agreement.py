@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedward.errors import IdentityError, SumRefused
 from fedward.federation import masks
+from fedward.federation.secure_agreement import pair_key, self_key
 from fedward.federation.secure_messages import Box, SetUp
 from fedward.federation.secure_site import _box_key
 from fedward.identity import canonical
@@ -196,6 +197,10 @@ def test_a_sites_own_minimum_is_kept() -> None:
     messages = {name: site.begin(ROUND, minimum=4) for name, site in sites.items()}
     with refused(SumRefused, "too_few_peers"):
         sites["ada"].take_set_ups(list(messages.values()))
+    federation = set_up(session(4, length=3), minimum=4)
+    server = federation.collect(1, vectors(NAMES[:3], 3))
+    with refused(SumRefused, "too_few_survivors"):
+        federation.sites["ada"].vote(1, server.close())
 
 
 def test_a_channel_key_that_gives_no_secret_is_refused() -> None:
@@ -229,6 +234,29 @@ def test_a_share_under_another_senders_name_is_refused() -> None:
     first, second = boxes_of(boxes, "ada")
     with refused(SumRefused, "share_altered"):
         sites["ada"].take_shares([first.model_copy(update={"sender": second.sender}), second])
+
+
+def test_a_sites_own_box_sent_back_to_it_is_no_peers() -> None:
+    """Two peers share one secret: only the direction that the key depends on tells their boxes apart."""
+    sites, boxes = dealt(session(3))
+    own = next(box for box in boxes if (box.sender, box.receiver) == ("ada", "bea"))
+    with refused(SumRefused, "share_altered"):
+        sites["ada"].take_shares([own.model_copy(update={"sender": "bea", "receiver": "ada"})])
+
+
+@pytest.mark.parametrize("other", [{"job_id": "b" * 32}, {"attempt": 7}], ids=["job", "attempt"])
+def test_a_boxs_key_and_what_it_is_bound_to_depend_on_job_and_attempt(other: dict[str, Any]) -> None:
+    sites, _ = dealt(session(3))
+    state = sites["ada"].state
+    assert state.agreement is not None
+    assert state.channel is not None
+    moved = state.agreement.model_copy(update={"session": state.session.model_copy(update=other)})
+    first, second = (
+        _box_key(agreement, state.channel, own="ada", sender="ada", receiver="bea")
+        for agreement in (state.agreement, moved)
+    )
+    assert first[0] != second[0]
+    assert first[1] != second[1]
 
 
 def test_a_share_of_another_attempt_is_refused() -> None:
@@ -276,3 +304,35 @@ def test_a_box_without_two_shares_a_round_is_refused() -> None:
     content = masks.seal(bytes(66), key, about=about, secret=sites["bea"].secret)
     with refused(SumRefused, "wrong_shares"):
         sites["ada"].take_shares([Box(sender="bea", receiver="ada", content=content)])
+
+
+def test_all_that_sites_must_agree_on_is_in_the_context_that_every_mask_depends_on() -> None:
+    agreement = set_up(session(4)).agreement
+
+    def context(number: int = 1, model: str = "model", *, changed: dict[str, Any] | None = None, **more: Any) -> str:
+        about = agreement.session.model_copy(update=changed or {})
+        return agreement.model_copy(update={"session": about, **more}).context(number, sha(model))
+
+    fewer = {name: peer for name, peer in agreement.peers.items() if name != "dot"}
+    recertified = agreement.peers["dot"].model_copy(update={"fingerprint": "sha256:" + sha("other")})
+    contexts = [
+        context(),
+        context(number=2),
+        context(model="other"),
+        context(changed={"job_id": "b" * 32}),
+        context(changed={"attempt": 1}),
+        context(changed={"job_sha256": sha("other")}),
+        context(changed={"quantiser_sha256": sha("other")}),
+        context(changed={"length": 5}),
+        context(set_ups_sha256=sha("other")),
+        context(participants=tuple(fewer)),
+        context(peers={**fewer, "dot": recertified}),
+    ]
+    assert len(set(contexts)) == len(contexts)
+    secret = bytes(range(32))
+    assert len({self_key(secret, found) for found in contexts}) == len(contexts)
+    pairs = {pair_key(agreement, secret, 1, context=found, of="ada", to="bea") for found in contexts}
+    assert len(pairs) == len(contexts)
+    assert pair_key(agreement, secret, 1, context="c", of="ada", to="bea") != pair_key(
+        agreement, secret, 1, context="c", of="cyd", to="bea"
+    )
