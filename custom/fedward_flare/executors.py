@@ -102,32 +102,35 @@ class TrainExecutor(_SiteExecutor):
 
     def _agree(self, topic: str, request: Shareable) -> Shareable:
         """Sign who is in the sum, or open this site's shares."""
-        document = self._document
-        self._hospital.check_signer(self._signed)
         number, survivors, votes = sum_exchange.unpack_survivors(request)
+        document = self._trusted()
         if topic == tasks.VOTE_TOPIC:
             return sum_exchange.pack_vote(self._hospital.sign_survivors(document, number, survivors))
         return sum_exchange.pack_opened(self._hospital.open_shares(document, number, survivors, votes))
 
     def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
-        document = self._document
-        self._hospital.check_signer(self._signed)
         if task_name == tasks.SET_UP_TASK:
             attempt, first_round = sum_exchange.unpack_begin(shareable)
             set_up = self._hospital.begin_sum(
-                document, attempt=attempt, first_round=first_round, should_stop=_should_stop(abort_signal)
+                self._trusted(), attempt=attempt, first_round=first_round, should_stop=_should_stop(abort_signal)
             )
             return sum_exchange.pack_set_up(set_up)
         if task_name == tasks.SHARES_TASK:
             first_round, set_ups = sum_exchange.unpack_set_ups(shareable)
-            return sum_exchange.pack_boxes(self._hospital.deal_shares(document, first_round, set_ups))
-        model = exchange.unpack_model(shareable)
+            return sum_exchange.pack_boxes(self._hospital.deal_shares(self._trusted(), first_round, set_ups))
+        model, boxes = exchange.unpack_model(shareable), sum_exchange.boxes_of(shareable)
+        document = self._trusted()
         seen = model.heads.get(self._hospital.site.name)
-        boxes = sum_exchange.boxes_of(shareable)
         task = RoundTask(document=document, number=model.number, weights=model.weights, seen=seen, boxes=boxes)
         if task_name == tasks.TRAIN_TASK:
             return exchange.pack_trained(self._hospital.train_round(task, should_stop=_should_stop(abort_signal)))
         return exchange.pack_evaluated(self._hospital.evaluate(task, should_stop=_should_stop(abort_signal)))
+
+    def _trusted(self) -> JobDocument:
+        """Give the accepted job, whose signer the site file still lists."""
+        document = self._document
+        self._hospital.check_signer(self._signed)
+        return document
 
 
 class PublishExecutor(_SiteExecutor):

@@ -63,7 +63,7 @@ def test_a_site_that_would_refuse_a_job_says_why(tmp_path: Path) -> None:
     result = run.invoke(app, ["job", "check", job, "--site", str(site), "--json"])
     assert result.exit_code == 1
     codes = {refusal["code"] for refusal in json.loads(result.stdout)["refusals"]}
-    assert codes == {"exchange_mode_not_allowed", "non_private_not_allowed"}
+    assert codes == {"non_private_not_allowed"}
 
 
 def test_a_demo_in_a_used_folder_is_refused_and_changes_nothing(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_the_shipped_project_makes_kits_for_a_real_federation(tmp_path: Path) ->
 
 def test_the_shipped_site_template_trusts_and_shares_nothing_yet() -> None:
     site = read_site_settings(shared("provision", "site.toml"))
-    assert site.bounds.exchange_modes == ()
+    assert site.bounds.exchange_modes == ("secure-sum",)
     assert site.privacy.share_metrics == ()
     assert not site.privacy.allow_non_private
     assert not site.models.auto_activate
