@@ -131,13 +131,18 @@ def site_file(benchmark: Benchmark, name: str, *, sources: Sequence[str]) -> str
 
 def place_data(benchmark: Benchmark, workdir: Workdir) -> None:
     for name, cases in benchmark.cases.items():
-        target = workdir.hospital(name) / "nifti"
-        target.mkdir(parents=True)
-        for image, label in cases:
-            case = image.name.removesuffix(".nii.gz").removesuffix("_image")
-            (target / f"{case}_image.nii.gz").symlink_to(image.resolve())
-            (target / f"{case}_label.nii.gz").symlink_to(label.resolve())
-        write_split_key(workdir.hospital(name) / "state")
+        place_cases(cases, workdir.hospital(name))
+
+
+def place_cases(cases: Sequence[tuple[Path, Path]], hospital: Path) -> None:
+    """Link a hospital's cases into its ``nifti`` folder, and give it the public split key."""
+    target = hospital / "nifti"
+    target.mkdir(parents=True)
+    for image, label in cases:
+        case = image.name.removesuffix(".nii.gz").removesuffix("_image")
+        (target / f"{case}_image.nii.gz").symlink_to(image.resolve())
+        (target / f"{case}_label.nii.gz").symlink_to(label.resolve())
+    write_split_key(hospital / "state")
 
 
 def write_split_key(state: Path) -> None:
