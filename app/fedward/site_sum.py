@@ -8,14 +8,15 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedward.errors import SumRefused
 from fedward.federation.quantise import Quantiser
 from fedward.federation.secure_job import session_of
-from fedward.federation.secure_messages import Box, Masked, Opened, Receipt, SetUp, Vote
+from fedward.federation.secure_messages import Box, Masked, Opened, Receipt, SetUp, Vote, hash_vector
 from fedward.federation.secure_site import begin, mask, open_shares, sign_survivors, take_set_ups, take_shares
 from fedward.federation.secure_state import SiteState
-from fedward.files import whole_file, write_bytes
+from fedward.files import explained_writes, write_bytes
 from fedward.identity.document import JobDocument
 from fedward.identity.trusted import roster_of, signer_of
 from fedward.privacy.sealed import Answer
@@ -93,7 +94,8 @@ class SiteSum:
             state = take_shares(state, [box for box in boxes if box.receiver == state.name])
         path = self.folder / f"masked-{state.session.attempt}-{number}.npy"
         if number in state.uses:
-            return Masked(state.uses[number].receipt, _read_vector(path))
+            receipt = state.uses[number].receipt
+            return Masked(receipt, _read_vector(path, receipt.vector_sha256))
         encoded = self.quantiser.encode(
             answer.update if answer.update is not None else np.zeros(self.quantiser.size, np.float32),
             weight=answer.weight,
@@ -111,7 +113,8 @@ class SiteSum:
         )
         for old in self.folder.glob("masked-*.npy"):
             old.unlink(missing_ok=True)
-        with whole_file(path) as temporary, temporary.open("wb") as file:
+        # Not flushed: whoever finds it torn after a power cut begins another attempt.
+        with explained_writes(path), path.open("wb") as file:
             np.save(file, masked.vector, allow_pickle=False)
         self._write(state)
         return masked
@@ -151,8 +154,11 @@ class SiteSum:
         write_bytes(self._path, state.to_bytes())
 
 
-def _read_vector(path: Path) -> np.ndarray:
+def _read_vector(path: Path, digest: str) -> NDArray[np.uint32]:
     try:
-        return np.asarray(np.load(path, allow_pickle=False), dtype=np.uint32)
-    except (OSError, ValueError) as error:
-        raise SumRefused("key_set_used", "the round's masked vector is gone, and its key set has served") from error
+        vector = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        vector = np.empty(0, np.uint32)
+    if vector.dtype != np.uint32 or hash_vector(vector) != digest:
+        raise SumRefused("key_set_used", "the round's masked vector is gone, and its key set has served")
+    return np.asarray(vector, dtype=np.uint32)
