@@ -71,6 +71,11 @@ class MultiTaskDenseNet(torch.nn.Module):
         self.log_variances = torch.nn.Parameter(torch.zeros(3))
         self.typical_diameter_mm = task.typical_diameter_mm
 
+    @property
+    def explained_layer(self) -> torch.nn.Module:
+        """The layer by which an answer is explained: the last dense block that still tells places apart."""
+        return self.blocks[2]
+
     def forward(self, images: torch.Tensor) -> MultiTaskAnswer:
         """Give all answers."""
         fine = self.fine(images)
