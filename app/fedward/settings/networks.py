@@ -31,9 +31,14 @@ class UNet3D(Settings):
     dropout: Dropout = 0.0
 
     @property
+    def levels(self) -> int:
+        """Resolutions at which it convolves, each half the one before."""
+        return len(self.channels)
+
+    @property
     def reduction(self) -> int:
         """How many times smaller the deepest level is along each axis."""
-        return int(2 ** (len(self.channels) - 1))
+        return int(2 ** (self.levels - 1))
 
     def patch_faults(self, patch_size: tuple[int, int, int]) -> Iterator[str]:
         """Say what is wrong with a training patch for this network."""
@@ -75,6 +80,11 @@ class ViT3D(Settings):
         return self
 
     @property
+    def levels(self) -> int:
+        """Resolutions at which it convolves: it cuts the window into tokens, once."""
+        return 1
+
+    @property
     def grid(self) -> tuple[int, int, int]:
         """Tokens along each axis."""
         first, second, third = (size // part for size, part in zip(self.window, self.token, strict=True))
@@ -101,9 +111,14 @@ class MultiTaskDenseNet3D(Settings):
     dropout: Dropout = 0.0
 
     @property
+    def levels(self) -> int:
+        """Resolutions at which it convolves, each half the one before."""
+        return 5
+
+    @property
     def reduction(self) -> int:
         """How many times smaller the deepest level is along each axis."""
-        return 16
+        return int(2 ** (self.levels - 1))
 
     def patch_faults(self, patch_size: tuple[int, int, int]) -> Iterator[str]:
         """Say what is wrong with a training patch for this network."""
