@@ -80,7 +80,10 @@ def test_a_step_of_every_network_is_timed(case: NetworkCase) -> None:
 
 
 @pytest.mark.parametrize(("depth", "is_refused"), [(32, True), (48, False)])
-def test_the_dense_networks_deepest_level_counts_too(depth: int, is_refused: bool) -> None:
+def test_the_dense_networks_deepest_level_counts_too(
+    depth: int, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_module, "step_seconds", lambda *_: 0.1)
     compute = Compute.model_validate({"device": "cpu", "precision": "bfloat16"})
     asked = {"network": DENSENET, "task": MULTITASK, "patch_size": (depth, 16, 16), "batch_size": 1}
     if is_refused:
