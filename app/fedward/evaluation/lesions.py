@@ -97,18 +97,18 @@ def score_lesions(
     if predicted.shape != truth.shape:
         raise ValueError(f"prediction and truth must share one grid, got {predicted.shape} and {truth.shape}")
     found, true = connected_components(predicted != 0), connected_components(truth != 0)
-    shared = _shared_voxels(found, true)
+    shared = shared_voxels(found, true)
     touching = shared > 0
     sizes = found.voxels
     dice = [
         2 * int(shared[index].sum()) / int(true_size + sizes[touching[index]].sum()) if touching[index].any() else 0.0
         for index, (box, true_size) in enumerate(zip(true.boxes, true.voxels, strict=True))
-        if minimum_lesion_mm <= 0 or _long_axis_mm(true, index, box, affine) >= minimum_lesion_mm
+        if minimum_lesion_mm <= 0 or long_axis_mm(true, index, box, affine) >= minimum_lesion_mm
     ]
     return LesionScores(tuple(dice), int((~touching.any(axis=0)).sum()))
 
 
-def _shared_voxels(found: Components, true: Components) -> NDArray[np.int64]:
+def shared_voxels(found: Components, true: Components) -> NDArray[np.int64]:
     """Count the voxels that each pair shares, shape ``(true lesion, predicted component)``."""
     box = tuple(
         slice(max(a.start, b.start), max(a.start, b.start, min(a.stop, b.stop)))
@@ -125,7 +125,8 @@ def _within(box: tuple[slice, ...], outer: Box) -> tuple[slice, ...]:
     return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, outer, strict=True))
 
 
-def _long_axis_mm(components: Components, index: int, box: Box, affine: NDArray[np.float64]) -> float:
+def long_axis_mm(components: Components, index: int, box: Box, affine: NDArray[np.float64]) -> float:
+    """Give the long axis of the component at ``index``, whose box within the labels is ``box``."""
     return longest_axes(components.labels[box] == index + 1, affine)[1].long_mm
 
 

@@ -1,36 +1,39 @@
-"""The networks that a job may name."""
+"""The networks that a job may name: one line each."""
 
 from __future__ import annotations
 
-from math import gcd
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import torch
-from monai.networks.nets.unet import UNet
 
-from fedward.settings.job import Segmentation, UNet3D
+from fedward.models.multitask_densenet3d import build_multitask_densenet3d
+from fedward.models.unet3d import build_unet3d
+from fedward.models.vit3d import build_vit3d
+from fedward.settings.networks import AnyNetwork
+from fedward.settings.tasks import AnyTask
+
+#: By the name in the job: what makes the network from its settings and its task's.
+BUILDERS: Mapping[str, Callable[[Any, Any], torch.nn.Module]] = MappingProxyType(
+    {
+        "unet3d": build_unet3d,
+        "vit3d": build_vit3d,
+        "multitask_densenet3d": build_multitask_densenet3d,
+    }
+)
 
 
-def build(network: UNet3D, *, task: Segmentation) -> torch.nn.Module:
+def build(network: AnyNetwork, *, task: AnyTask) -> torch.nn.Module:
     """Make the network, its weights drawn from PyTorch's generator as it stands.
 
-    Its input is ``(batch, 1, superior, posterior, left)``, each size a multiple of ``network.reduction``; its output
-    has one channel for the background and one for each class, as logits. Norms look at one patient at a time.
+    Every network takes ``(batch, 1, superior, posterior, left)`` and looks at one patient at a time: no layer mixes
+    the batch, nothing but parameters is learned, and every parameter gets a gradient. What it gives is its builder's to
+    say.
+
+    Raises:
+        ValueError: the network does not do what the task asks.
     """
-    outputs = 1 + len(task.classes)
-    return UNet(
-        spatial_dims=3,
-        in_channels=1,
-        out_channels=outputs,
-        channels=network.channels,
-        strides=(2,) * (len(network.channels) - 1),
-        num_res_units=network.residual_units,
-        norm=_norm(network, outputs),
-        dropout=network.dropout,
-    )
-
-
-def _norm(network: UNet3D, outputs: int) -> tuple[str, dict[str, bool | int]]:
-    if network.norm == "instance":
-        return "INSTANCE", {"affine": True}
-    # MONAI normalises every layer with one number of groups, the last one included, so it must divide them all.
-    return "GROUP", {"num_groups": gcd(*network.channels, outputs), "affine": True}
+    if network.task_kind != task.kind:
+        raise ValueError(f"network {network.name} does {network.task_kind}, but the task is {task.kind}")
+    return BUILDERS[network.name](network, task)

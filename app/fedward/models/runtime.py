@@ -11,8 +11,9 @@ import torch
 
 from fedward.errors import SettingsError
 from fedward.models.networks import build
-from fedward.settings.job import Segmentation, UNet3D
+from fedward.settings.networks import AnyNetwork
 from fedward.settings.site import Compute
+from fedward.settings.tasks import AnyTask
 
 #: Steps of each candidate in the micro-benchmark after one that warms up; the fastest counts.
 _TIMED_STEPS = 2
@@ -60,7 +61,7 @@ class Runtime:
 
 
 def choose_runtime(
-    compute: Compute, *, network: UNet3D, task: Segmentation, patch_size: tuple[int, int, int], batch_size: int
+    compute: Compute, *, network: AnyNetwork, task: AnyTask, patch_size: tuple[int, int, int], batch_size: int
 ) -> Runtime:
     """Choose what pays on this machine.
 
@@ -81,7 +82,7 @@ def choose_runtime(
     return min(candidates, key=lambda runtime: step_seconds(runtime, network, task, (batch_size, 1, *patch_size)))
 
 
-def step_seconds(runtime: Runtime, network: UNet3D, task: Segmentation, shape: tuple[int, ...]) -> float:
+def step_seconds(runtime: Runtime, network: AnyNetwork, task: AnyTask, shape: tuple[int, ...]) -> float:
     """Time one training step (forward and backward) on a batch of ``shape``; the fastest of a few."""
     with torch.random.fork_rng(devices=[]):
         module = runtime.place_module(build(network, task=task))
@@ -93,7 +94,8 @@ def _one_step(runtime: Runtime, module: torch.nn.Module, batch: torch.Tensor) ->
     start = time.perf_counter()
     with runtime.autocast():
         output = module(batch)
-    output.float().square().mean().backward()
+    answers = [output] if isinstance(output, torch.Tensor) else list(output)
+    torch.autograd.backward([answer.float().square().mean() for answer in answers])
     return time.perf_counter() - start
 
 
@@ -103,9 +105,9 @@ def _device(compute: Compute) -> str:
     return compute.device
 
 
-def _is_two_deep(network: UNet3D, patch_size: tuple[int, int, int]) -> bool:
+def _is_two_deep(network: AnyNetwork, patch_size: tuple[int, int, int]) -> bool:
     """Whether one of the network's levels is two voxels deep along the first axis."""
-    return any(patch_size[0] // 2**level == _BROKEN_DEPTH for level in range(len(network.channels)))
+    return any(patch_size[0] // 2**level == _BROKEN_DEPTH for level in range(network.levels))
 
 
 def _cpu_precisions(compute: Compute, *, is_shallow: bool) -> tuple[torch.dtype | None, ...]:

@@ -11,7 +11,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fedward.settings.networks import UNet3D as UNet3D
+from fedward.settings.networks import fit_faults
 from fedward.settings.read import Name, Settings, SpacingMm
+from fedward.settings.tasks import Segmentation as Segmentation
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -44,44 +47,6 @@ class Input(Settings):
     modality: Modality
     spacing_mm: SpacingMm
     intensity: Annotated[Window | ZScore, Field(discriminator="kind")]
-
-
-class Segmentation(Settings):
-    """Label every voxel with one of ``classes`` or background.
-
-    ``measure`` is what validation reports: ``lesion_dice`` (per lesion of at least ``minimum_lesion_mm``, with false
-    positives per scan) or ``dice`` (per class over the volume).
-
-    A predicted lesion counts, in validation and in reports alike, when its long axis has at least ``minimum_lesion_mm``
-    and its voxels a mean probability of at least ``minimum_probability``: the operating point of the detector.
-    """
-
-    kind: Literal["segmentation"]
-    classes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=32)]
-    measure: Literal["lesion_dice", "dice"]
-    minimum_lesion_mm: Annotated[float, Field(ge=0, le=100)] = 0.0
-    minimum_probability: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    @model_validator(mode="after")
-    def _classes_differ(self) -> Self:
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"classes must differ, got {list(self.classes)}")
-        return self
-
-
-class UNet3D(Settings):
-    """A residual 3D U-Net: one level a channel count, halved (or not) along each axis between levels."""
-
-    name: Literal["unet3d"]
-    channels: Annotated[tuple[Annotated[int, Field(ge=4, le=1024)], ...], Field(min_length=2, max_length=6)]
-    residual_units: Annotated[int, Field(ge=0, le=4)] = 1
-    norm: Literal["instance", "group"] = "instance"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    @property
-    def reduction(self) -> int:
-        """How many times smaller the deepest level is along each axis."""
-        return int(2 ** (len(self.channels) - 1))
 
 
 class Augmentation(Settings):
@@ -208,11 +173,10 @@ class TrainingJob(_Job):
     privacy: PrivateTraining | None = None
 
     @model_validator(mode="after")
-    def _patch_fits_the_network(self) -> Self:
-        step = self.network.reduction
-        wrong = [size for size in self.training.patch_size if size % step]
-        if wrong:
-            raise ValueError(f"training.patch_size must be multiples of {step} for this network, got {wrong}")
+    def _network_fits_task_and_patch(self) -> Self:
+        faults = fit_faults(self.network, self.task, self.training.patch_size)
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
     @model_validator(mode="after")

@@ -5,8 +5,9 @@ import torch
 
 from fedward.errors import SettingsError
 from fedward.models import runtime as runtime_module
-from fedward.models.runtime import Runtime, choose_runtime
+from fedward.models.runtime import Runtime, choose_runtime, step_seconds
 from fedward.settings.site import Compute
+from network_cases import CASES, DENSENET, MULTITASK, NetworkCase
 from small_cases import job_with
 
 JOB = job_with()
@@ -71,3 +72,22 @@ def test_autocast_computes_in_bfloat16() -> None:
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.bfloat16
     with Runtime().autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_a_step_of_every_network_is_timed(case: NetworkCase) -> None:
+    assert 0 < step_seconds(Runtime(), case.network, case.task, (1, 1, *case.patch_size)) < 60
+
+
+@pytest.mark.parametrize(("depth", "is_refused"), [(32, True), (48, False)])
+def test_the_dense_networks_deepest_level_counts_too(
+    depth: int, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_module, "step_seconds", lambda *_: 0.1)
+    compute = Compute.model_validate({"device": "cpu", "precision": "bfloat16"})
+    asked = {"network": DENSENET, "task": MULTITASK, "patch_size": (depth, 16, 16), "batch_size": 1}
+    if is_refused:
+        with pytest.raises(SettingsError, match="invalid_settings"):
+            choose_runtime(compute, **asked)
+    else:
+        assert choose_runtime(compute, **asked).autocast_dtype is torch.bfloat16
