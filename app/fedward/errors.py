@@ -265,6 +265,7 @@ class StoreError(FedwardError):
         {
             "no_space",
             "cannot_write",
+            "cannot_read",
             "database_failed",
             "newer_schema",
             "unsafe_permissions",

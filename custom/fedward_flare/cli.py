@@ -218,6 +218,26 @@ def job_watch(job_id: JobId, workdir: WorkdirOption = POC_FOLDER, as_json: JsonF
             print_json(finished.record.model_dump(mode="json"))
 
 
+@job.command("resume")
+def job_resume(
+    job_id: JobId,
+    workdir: WorkdirOption = POC_FOLDER,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
+) -> None:
+    """Go on with a training job whose server was killed, from the last committed round.
+
+    No hospital trains a round twice or charges it twice: it gives the update that it sealed.
+    """
+    with explained():
+        from fedward_flare.releases import kept_job
+
+        prepared = kept_job(job_id, _workdir(workdir))
+        with _session(workdir) as session:
+            output.print(session.submit(prepared))
+            if watch:
+                _watch(session, prepared.document.id, workdir)
+
+
 @job.command("abort")
 def job_abort(job_id: JobId, workdir: WorkdirOption = POC_FOLDER) -> None:
     """End a job; the sites stop within seconds."""

@@ -6,6 +6,7 @@ The record is the truth about a job. NVFLARE's own status may call a job abnorma
 from __future__ import annotations
 
 import math
+import os
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Collection
@@ -30,6 +31,7 @@ from fedward_flare.gathering import Gathering
 from fedward_flare.progress import PROGRESS_TOPIC, pack_progress
 from fedward_flare.results import RECORD, RESULT
 from fedward_flare.signed import decode_signed_job
+from fedward_flare.workdir import SERVER_STATE
 
 #: How often (s) NVFLARE looks at its tasks; its constructor's argument for this has no effect.
 _TASK_CHECK_PERIOD_S = 0.02
@@ -178,14 +180,19 @@ def run_folder(fl_ctx: FLContext) -> Path:
 
 
 def server_folder(fl_ctx: FLContext) -> Path:
-    """Give the server's own folder, which outlives its jobs."""
+    """Give the folder that outlives the server's jobs: the one that its service names, else its kit."""
+    named = os.environ.get(SERVER_STATE)
+    return Path(named) if named else _kit(fl_ctx)
+
+
+def _kit(fl_ctx: FLContext) -> Path:
     workspace: Workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
     return Path(workspace.get_root_dir())
 
 
 def root_certificate(fl_ctx: FLContext) -> Path:
     """Give the federation's root certificate in the server's kit."""
-    return server_folder(fl_ctx) / "startup" / "rootCA.pem"
+    return _kit(fl_ctx) / "startup" / "rootCA.pem"
 
 
 def application_folder(fl_ctx: FLContext) -> Path:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedward.errors import FederationError
-from fedward.files import write_bytes
+from fedward.files import write_bytes, write_text
 from fedward.identity.certificates import read_certificate
 from fedward.identity.document import JobDocument, parse_document
 from fedward.identity.signing import load_private_key
@@ -15,16 +15,37 @@ from fedward.release.make import make_release
 from fedward.release.package import write_release
 from fedward_flare.jobs import PreparedJob
 from fedward_flare.results import FinishedJob
+from fedward_flare.signed import decode_signed_job, encode_signed_job
 from fedward_flare.workdir import Workdir
 
 #: The canonical document of a submitted job, in the coordinator's folder of that job.
 DOCUMENT = "job.json"
 
+#: The same with its signature, as it travels.
+SIGNED = "job.signed"
+
 
 def keep_document(prepared: PreparedJob, workdir: Workdir) -> None:
-    """Keep what the coordinator signed: a release names it."""
+    """Keep what the coordinator signed: a release names it, and a resumption brings it to the sites again."""
     folder = workdir.coordinator / "jobs" / prepared.document.id
     write_bytes(folder / DOCUMENT, prepared.signed.document, mode=0o644)
+    write_text(folder / SIGNED, encode_signed_job(prepared.signed))
+
+
+def kept_job(job_id: str, workdir: Workdir) -> PreparedJob:
+    """Give a training job that this coordinator has signed, by its id or the id's beginning.
+
+    Raises:
+        FederationError: ``unknown_job``.
+    """
+    found = [path.parent for path in (workdir.coordinator / "jobs").glob(f"{job_id}*/{SIGNED}")]
+    if len(found) != 1 or not re.fullmatch(r"[0-9a-f]{1,32}", job_id):
+        raise FederationError("unknown_job", f"the coordinator's folder has {len(found)} jobs {job_id}")
+    signed = decode_signed_job((found[0] / SIGNED).read_text(encoding="utf-8"))
+    document = parse_document(signed.document)
+    if document.job.kind != "train":
+        raise FederationError("unknown_job", f"job {document.id} is of kind {document.job.kind}: submit it anew")
+    return PreparedJob(document=document, signed=signed)
 
 
 def release_job(finished: FinishedJob, workdir: Workdir) -> Path:

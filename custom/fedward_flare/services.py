@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fedward.settings.federation import FederationSettings
 from fedward_flare.processes import MARK, OwnProcess, start
-from fedward_flare.workdir import Workdir
+from fedward_flare.workdir import SERVER_STATE, Workdir
 
 _SERVER = "nvflare.private.fed.app.server.server_train"
 _CLIENT = "nvflare.private.fed.app.client.client_train"
@@ -33,7 +33,8 @@ def start_all(
         extra: Further variables for every process.
     """
     common = {**_environment(workdir, mark=mark, sites=len(federation.names)), **extra}
-    started = [_start(workdir, "server", organisation=federation.federation.organisation, environment=common)]
+    lasting = {**common, SERVER_STATE: str(workdir.root / "server")}
+    started = [_start(workdir, "server", organisation=federation.federation.organisation, environment=lasting)]
     for hospital in federation.hospital:
         environment = {**common, "FEDWARD_SITE_FILE": str(workdir.site_file(hospital.name))}
         started.append(_start(workdir, hospital.name, organisation=hospital.organisation, environment=environment))

@@ -193,7 +193,9 @@ class Session:
     def _find(self, job_id: str) -> tuple[str, str]:
         """Give the full id of a job and NVFLARE's own."""
         with _explained():
-            ids = {_listed(job).id: str(job["job_id"]) for job in self._flare.list_jobs()}
+            listed = sorted(self._flare.list_jobs(), key=lambda job: str(job.get("submit_time", "")))
+        # A job that was resumed stands there twice: its latest run counts.
+        ids = {_listed(job).id: str(job["job_id"]) for job in listed}
         found = [full for full in ids if full.startswith(job_id)]
         if len(found) != 1 or not job_id:
             how_many = f"{len(found)} jobs" if found else "no job"

@@ -55,26 +55,27 @@ class SumRounds:
         job: What it says.
         size: How many numbers the network has.
         root: The federation's root certificate, as the server has it.
-        attempt: The number of the first set-up.
+        next_attempt: Gives the number of a set-up that no site has seen.
     """
 
     def __init__(
-        self, document: JobDocument, job: TrainingJob, *, size: int, root: x509.Certificate, attempt: int = 0
+        self,
+        document: JobDocument,
+        job: TrainingJob,
+        *,
+        size: int,
+        root: x509.Certificate,
+        next_attempt: Callable[[], int],
     ) -> None:
         self._document = document
         self._job = job
         self._root = root
         self._quantiser = quantiser_of(job, size=size, sites=len(document.sites))
-        self._next_attempt = attempt
+        self._next_attempt = next_attempt
         self._agreement: Agreement | None = None
         self._boxes: tuple[Box, ...] = ()
         self._is_stale = True
         self._round: ServerRound | None = None
-
-    @property
-    def next_attempt(self) -> int:
-        """The number that the next set-up will have."""
-        return self._next_attempt
 
     def set_up(self, number: int, carriers: Carriers) -> Mapping[str, str]:
         """Make a fresh set-up for the rounds from ``number`` unless the one that stands will do.
@@ -89,8 +90,7 @@ class SumRounds:
         if agreement is not None and not self._is_stale and number in agreement.session.rounds:
             return {}
         failures: dict[str, str] = {}
-        session = session_of(self._document, self._job, self._quantiser, attempt=self._next_attempt, first=number)
-        self._next_attempt += 1
+        session = session_of(self._document, self._job, self._quantiser, attempt=self._next_attempt(), first=number)
         set_ups: dict[str, SetUp] = {}
         begin = sum_exchange.pack_begin(attempt=session.attempt, first_round=number)
         carriers.task(

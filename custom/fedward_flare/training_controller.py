@@ -34,6 +34,7 @@ from fedward.models.weights import layout_of, named
 from fedward.release.package import model_bytes
 from fedward.settings.job import TrainingJob
 from fedward_flare import exchange, tasks
+from fedward_flare.checkpoint import FOLDER, Checkpoint, Committed
 from fedward_flare.controllers import JobController, root_certificate, server_folder
 from fedward_flare.heads import HEADS, SeenHeads
 from fedward_flare.results import CURVES, MODEL
@@ -73,15 +74,32 @@ class TrainController(JobController):
     def _run(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         context = (abort_signal, fl_ctx)
         self._heads = SeenHeads(server_folder(fl_ctx) / HEADS)
-        weights = initial_weights(self._job)
+        checkpoint = Checkpoint(server_folder(fl_ctx) / FOLDER / self._document.id)
+        done, weights = self._restored(checkpoint)
         if self._job.exchange.mode == "secure-sum":
             root = read_certificate(root_certificate(fl_ctx))
-            self._sums = SumRounds(self._document, self._job, size=weights.size, root=root)
+            self._sums = SumRounds(
+                self._document, self._job, size=weights.size, root=root, next_attempt=checkpoint.next_attempt
+            )
         with Curves(self._result_folder / CURVES) as curves:
-            for number in range(1, self._job.training.rounds + 1):
+            for number in range(done + 1, self._job.training.rounds + 1):
                 weights = self._round(number, weights, curves=curves, context=context)
+                checkpoint.write(
+                    Committed(number, weights, self._best_weights, self._record, self._choice, self._participation)
+                )
             self._close_with_validation(weights, curves=curves, context=context)
         self._keep_best()
+        checkpoint.remove()
+
+    def _restored(self, checkpoint: Checkpoint) -> tuple[int, Weights]:
+        """Go on from the last committed round, or begin; give its number and the model."""
+        committed = checkpoint.read()
+        if committed is None:
+            return 0, initial_weights(self._job)
+        self._record = committed.record
+        self._choice, self._participation = committed.choice, committed.participation
+        self._best_weights = committed.best_weights
+        return committed.number, committed.weights
 
     def _round(self, number: int, weights: Weights, *, curves: Curves, context: Context) -> Weights:
         """Have the sites validate ``weights`` and train on them; give the next global model.

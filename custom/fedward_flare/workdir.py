@@ -26,6 +26,9 @@ from fedward.errors import FederationError
 from fedward.files import explained_writes, write_text
 from fedward_flare.processes import OwnProcess, running
 
+#: Where the server's service finds the folder for what outlives a job; it stands in the service's environment.
+SERVER_STATE = "FEDWARD_SERVER_STATE"
+
 #: Every participant of a local federation is on this machine.
 LOOPBACK = "127.0.0.1"
 
