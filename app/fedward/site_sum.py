@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fedward.errors import SumRefused
 from fedward.federation.quantise import Quantiser
 from fedward.federation.secure_job import session_of
-from fedward.federation.secure_messages import Box, Masked, Opened, Receipt, SetUp, Vote, hash_vector
+from fedward.federation.secure_messages import Box, Masked, Opened, Receipt, SetUp, Value, Vote, hash_vector
 from fedward.federation.secure_site import begin, mask, open_shares, sign_survivors, take_set_ups, take_shares
 from fedward.federation.secure_state import SiteState
 from fedward.files import explained_writes, write_bytes
@@ -24,7 +24,15 @@ from fedward.randomness import Secret
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import read_site_settings, require_identity
 
-_STATE = "sum.json"
+_STATE, _BOXES = "sum.json", "boxes.json"
+
+
+class _Dealt(Value):
+    """What a site has dealt, sealed for each peer: its answer to a request that comes again."""
+
+    attempt: int
+    set_ups: list[bytes]
+    boxes: list[Box]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +71,21 @@ class SiteSum:
         return set_up
 
     def deal(self, set_ups: Sequence[SetUp]) -> tuple[Box, ...]:
-        """Read everybody's set-up, and deal each peer its shares.
+        """Read everybody's set-up, and deal each peer its shares; the same request gets the same ones again.
 
         Raises:
             SumRefused, IdentityError: see :func:`take_set_ups`.
         """
+        before, path = self._read(), self.folder / _BOXES
+        asked = sorted(set_up.content for set_up in set_ups)
+        if before.agreement is not None and path.exists():
+            kept = _Dealt.from_bytes(path.read_bytes())
+            if (kept.attempt, kept.set_ups) == (before.session.attempt, asked):
+                return tuple(kept.boxes)
         identity = require_identity(read_site_settings(self.site_file))
-        state, boxes = take_set_ups(
-            self._read(), set_ups, roster=roster_of(identity), now=self.clock(), secret=Secret()
-        )
+        state, boxes = take_set_ups(before, set_ups, roster=roster_of(identity), now=self.clock(), secret=Secret())
+        dealt = _Dealt(attempt=state.session.attempt, set_ups=asked, boxes=list(boxes))
+        write_bytes(path, dealt.to_bytes())
         self._write(state)
         return boxes
 

@@ -31,7 +31,7 @@ from fedward_flare import exchange, sum_exchange, tasks
 Ask = Callable[[str, Shareable, Collection[str], Callable[[str, Shareable], None]], None]
 
 #: A site that answers so has lost its part of the set-up: the next round begins with another one.
-_OUTSIDE = frozenset({"set_up_unfinished", "key_set_used", "own_set_up_changed", "other_context"})
+_OUTSIDE = frozenset({"set_up_unfinished", "too_few_peers", "key_set_used", "own_set_up_changed", "other_context"})
 
 
 @dataclass(frozen=True)
