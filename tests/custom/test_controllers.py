@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from nvflare.apis.client import Client
-from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -33,10 +32,9 @@ from fedward_flare.results import RESULT
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.training_controller import TrainController
 from fedward_flare.workdir import Workdir
+from stub_communicator import Answer, Site, StubCommunicator
 
 SITES = ("east", "north", "south")
-Answer = Shareable | None
-Site = Callable[[str, Shareable], Answer]
 
 
 class StubEngine:
@@ -45,30 +43,6 @@ class StubEngine:
 
     def register_app_command(self, topic: str, function: Any) -> None:
         self.commands[topic] = function
-
-
-class StubCommunicator:
-    """Has every site answer in a thread of its own; a site that gives None stays silent."""
-
-    def __init__(self, sites: dict[str, Site]) -> None:
-        self.sites = sites
-        self.asked: list[tuple[str, tuple[str, ...]]] = []
-        self.cancelled = 0
-        self.late: list[Callable[[], None]] = []
-
-    def broadcast(self, task: Task, fl_ctx: FLContext, targets: list[str], *_: int) -> None:
-        self.asked.append((task.name, tuple(targets)))
-        for name in targets:
-            threading.Thread(target=self._answer, args=(name, task, fl_ctx)).start()
-
-    def _answer(self, name: str, task: Task, fl_ctx: FLContext) -> None:
-        client_task = ClientTask(Client(name, "token"), task)
-        client_task.result = self.sites[name](task.name, task.data)
-        if client_task.result is not None:
-            task.result_received_cb(client_task=client_task, fl_ctx=fl_ctx)
-
-    def cancel_task(self, *_: object) -> None:
-        self.cancelled += 1
 
 
 class Bench:
