@@ -46,6 +46,7 @@ def passport(*, job: TrainingJob = JOB, model: bytes = MODEL, **more: Any) -> Pa
         "rounds": 3,
         "participants": ("east", "north"),
         "metrics": {"validation_score": 0.75},
+        "exchange": "secure-sum",
         "signer": fingerprint(CERTIFICATE),
     }
     return Passport(**{**values, **more})

@@ -72,6 +72,7 @@ def make_release(
         rounds=best.number,
         participants=_participants(record, best, asked=document.sites),
         metrics=_metrics(best),
+        exchange=job.exchange.mode,
         privacy=_privacy(record, job, asked=document.sites),
         signer=fingerprint(certificate),
     )

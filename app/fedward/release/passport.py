@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from fedward.errors import IdentityError, ReleaseRefused
 from fedward.identity import canonical
 from fedward.identity.document import Sha256
-from fedward.settings.job import Input, Segmentation, UNet3D
+from fedward.settings.job import ExchangeMode, Input, Segmentation, UNet3D
 from fedward.settings.read import Name
 from fedward.settings.site import Fingerprint
 
@@ -60,6 +60,7 @@ class Passport(BaseModel):
         job_sha256: Of the job's canonical document.
         rounds: The rounds that went into this model.
         metrics: The federation's own numbers: ``validation_score`` and ``validation_false_positives``, where known.
+        exchange: Who could read one hospital's update on its way.
         privacy: What training promises; None where it was not differentially private.
         stands_on: What it was started from: releases, the latest first.
         signer: The fingerprint of the release certificate that signs this passport.
@@ -84,6 +85,7 @@ class Passport(BaseModel):
     rounds: Annotated[int, Field(ge=0)]
     participants: tuple[Name, ...]
     metrics: dict[Name, float] = Field(default_factory=dict)
+    exchange: ExchangeMode
     privacy: PrivacyStatement | None = None
     stands_on: tuple[Name, ...] = ()
     signer: Fingerprint

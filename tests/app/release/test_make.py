@@ -47,7 +47,7 @@ def test_the_passport_tells_the_jobs_story() -> None:
     assert (passport.weights_sha256, passport.layout_digest) == (WEIGHTS_SHA256, LAYOUT.digest)
     assert passport.metrics == {"validation_score": 0.75, "validation_false_positives": 0.5}
     assert passport.signer == fingerprint(CERTIFICATE)
-    assert passport.privacy is None
+    assert (passport.privacy, passport.exchange) == (None, JOB.exchange.mode)
 
 
 def test_only_sites_that_were_asked_and_came_before_the_model_took_part() -> None:
