@@ -41,7 +41,7 @@ state = "state"
 validation = {validation}
 test = {test}
 [bounds]
-exchange_modes = ["plain"]
+exchange_modes = ["secure-sum"]
 min_patients = {min_patients}
 [privacy]
 allow_non_private = true
