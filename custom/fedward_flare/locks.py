@@ -153,12 +153,21 @@ def _guard(dispatch: _Dispatch) -> _Dispatch:
         for header in (RequestHeader.ADMIN_COMMAND, RequestHeader.REQUIRE_AUTHZ):
             request.headers.pop(header, None)  # decided above; the server's words count for nothing
         reply = dispatch(agent, message)
-        if request.topic == TrainingTopic.DEPLOY and _is_ok(reply.payload):
-            _known_jobs.add(request.get_header(RequestHeader.JOB_ID))
+        if request.topic != TrainingTopic.DEPLOY:
+            return reply
+        if not _is_ok(reply.payload):
+            return new_cell_message({}, error_reply(_code_of(reply.payload)))
+        _known_jobs.add(request.get_header(RequestHeader.JOB_ID))
         return reply
 
     guarded.fedward_locks = True  # type: ignore[attr-defined]
     return guarded
+
+
+def _code_of(reply: object) -> str:
+    """Give the code of what the engine itself says against a job; its own words stay here."""
+    body = str(getattr(reply, "body", ""))
+    return "bad_signature" if "signature" in body or "signed" in body else "internal_error"
 
 
 def _is_authorised(request: Message, right: str) -> bool:
