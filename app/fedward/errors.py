@@ -282,6 +282,8 @@ class StoreError(FedwardError):
             "broken_ledger",
             "ledger_rolled_back",
             "ledger_terms",
+            "broken_audit",
+            "audit_rolled_back",
         }
     )
 

@@ -32,6 +32,7 @@ from nvflare.security.logging import SECURE_LOGGING_VAR_NAME
 from nvflare.security.security import FLAuthorizer
 
 from fedward.errors import JobRefused
+from fedward_flare import refusal_log
 from fedward_flare.job_folder import SiteJobValidator, check_archive
 
 #: What ends with this code did so because its locks do not fit (EX_CONFIG of sysexits.h).
@@ -149,6 +150,7 @@ def _guard(dispatch: _Dispatch) -> _Dispatch:
                 raise JobRefused("topic_not_allowed", f"the server sent a {type(request).__name__}")
             check_request(request)
         except JobRefused as refusal:
+            refusal_log.note(getattr(request, "topic", ""), refusal.code)
             return new_cell_message({}, error_reply(refusal.code))
         for header in (RequestHeader.ADMIN_COMMAND, RequestHeader.REQUIRE_AUTHZ):
             request.headers.pop(header, None)  # decided above; the server's words count for nothing
@@ -156,7 +158,9 @@ def _guard(dispatch: _Dispatch) -> _Dispatch:
         if request.topic != TrainingTopic.DEPLOY:
             return reply
         if not _is_ok(reply.payload):
-            return new_cell_message({}, error_reply(_code_of(reply.payload)))
+            code = _code_of(reply.payload)
+            refusal_log.note(request.topic, code)
+            return new_cell_message({}, error_reply(code))
         _known_jobs.add(request.get_header(RequestHeader.JOB_ID))
         return reply
 

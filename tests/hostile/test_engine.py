@@ -13,6 +13,9 @@ import pytest
 from nvflare.lighter.utils import load_private_key_file, sign_folders
 from nvflare.private.defs import RequestHeader, SysCommandTopic, TrainingTopic
 
+from fedward.settings.site import read_site_settings
+from fedward.store.audit import Audit
+from fedward.store.database import Database
 from fedward_flare.job_config import SITE_CONFIG
 from fedward_flare.jobs import SITE_APP, export, prepare
 from malicious_server import Order, give
@@ -181,6 +184,22 @@ def test_files_that_were_swapped_after_they_were_signed_are_refused(
     other = export(prepare(training_job(minimum=2), hostile.workdir), tmp_path / "other") / SITE_APP
     (application / CONFIG).write_bytes((other / CONFIG).read_bytes())
     assert deploy(hostile, application, signer=None, change=untouched) == "bad_signature"
+
+
+def test_every_kind_of_refusal_stands_in_the_hospitals_audit(hostile: Any) -> None:
+    give(hostile.orders, Order("east", SysCommandTopic.SHELL, "ls /"))
+    give(hostile.orders, Order("east", TrainingTopic.SHUTDOWN))
+    give(hostile.orders, Order("east", TrainingTopic.START_JOB, "", {RequestHeader.JOB_ID: "../x"}))
+    site = read_site_settings(hostile.workdir.site_file("east"))
+    database = Database.open(site.state)
+    refusals = [line.facts for line in Audit(database, site.state).lines() if line.kind == "refusal"]
+    database.close()
+    for what, code in (
+        ("sys.shell", "topic_not_allowed"),
+        ("train.shutdown", "not_authorised"),
+        ("train.start_job", "unknown_job"),
+    ):
+        assert {"what": what, "code": code} in refusals
 
 
 def test_the_site_has_written_no_more_than_the_jobs_it_let_in(hostile: Any) -> None:

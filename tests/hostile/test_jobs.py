@@ -19,6 +19,9 @@ from fedward.identity.signing import load_private_key
 from fedward.release.make import make_release
 from fedward.release.package import write_release
 from fedward.settings.job import PublishJob, Sites, TrainingJob
+from fedward.settings.site import read_site_settings
+from fedward.store.audit import Audit, Line
+from fedward.store.database import Database
 from fedward_flare.jobs import PreparedJob, export, prepare
 from fedward_flare.results import FinishedJob
 from tiny_federation import training_job
@@ -147,3 +150,27 @@ EXPECTED = {
 def test_a_job_that_the_site_must_not_follow_is_refused_by_its_code(name: str, outcomes: dict[str, Outcome]) -> None:
     assert set(outcomes[name].codes.values()) == {EXPECTED[name]}
     assert outcomes[name].status == "failed"
+
+
+@pytest.mark.parametrize("code", sorted(set(EXPECTED.values())))
+def test_the_refusal_stands_in_the_hospitals_audit(code: str, outcomes: dict[str, Outcome], hostile: Any) -> None:
+    lines = audit_of("north", hostile)
+    assert code in {line.facts["code"] for line in lines if line.kind == "refusal"}
+
+
+def test_the_audit_says_what_left_in_the_honest_job_and_nothing_of_the_others(
+    outcomes: dict[str, Outcome], honest: tuple[PreparedJob, FinishedJob], hostile: Any
+) -> None:
+    sent = [line.facts for line in audit_of("north", hostile) if line.kind == "sent"]
+    assert {facts["job"] for facts in sent} == {honest[0].document.id}
+    assert [facts["message"] for facts in sent] == ["fedward_train", "fedward_evaluate"]
+    assert int(sent[0]["bytes"]) > 4 * 1000
+
+
+def audit_of(name: str, hostile: Any) -> tuple[Line, ...]:
+    site = read_site_settings(hostile.workdir.site_file(name))
+    database = Database.open(site.state)
+    try:
+        return Audit(database, site.state).lines()
+    finally:
+        database.close()
