@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "forgetting": set(),
     "cli": {"typer", "rich"},
     "privacy_cli": {"typer", "rich"},
+    "audit_cli": {"typer", "rich"},
 }  # fmt: skip
 EVERYWHERE = {"numpy", "pydantic"} | set(sys.stdlib_module_names)
 MODULES = sorted(APP.rglob("*.py"))

@@ -229,6 +229,16 @@ class JobRefused(FedwardError):
             "budget_spent",
             "update_changed",
             "round_is_over",
+            "unsigned_job",
+            "unexpected_file",
+            "linked_file",
+            "custom_code",
+            "file_too_large",
+            "not_plain_json",
+            "class_not_allowed",
+            "unexpected_configuration",
+            "topic_not_allowed",
+            "not_authorised",
         }
     )
 
@@ -273,6 +283,8 @@ class StoreError(FedwardError):
             "broken_ledger",
             "ledger_rolled_back",
             "ledger_terms",
+            "broken_audit",
+            "audit_rolled_back",
         }
     )
 
@@ -294,6 +306,7 @@ class FederationError(FedwardError):
             "unknown_job",
             "job_failed",
             "provision_failed",
+            "kit_without_locks",
         }
     )
 

@@ -6,6 +6,7 @@ hospital decides by its own site file; what comes from outside is a signed docum
 
 from __future__ import annotations
 
+import hashlib
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ from fedward.release.package import Release, ReleaseParts, Trust
 from fedward.settings.admission import admit
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
+from fedward.store.audit import Audit
 from fedward.store.database import Database
 from fedward.store.jobs import end_job, remember_job
 from fedward.store.releases import activate, active_release, release_before, roll_back
@@ -128,6 +130,11 @@ class Hospital:
             )
         return cls(site=site, site_file=site_file, database=Database.open(site.state, site.database))
 
+    @property
+    def audit(self) -> Audit:
+        """What this hospital keeps of what came, left, was refused and was changed."""
+        return Audit(self.database, self.site.state, self.clock)
+
     def trust(self) -> Trust:
         """Give what this hospital checks a release against."""
         identity = require_identity(self.site)
@@ -151,6 +158,10 @@ class Hospital:
             name=document.job.name,
             digest=document.digest,
             now=now,
+        )
+        self.audit.note_policy(hashlib.sha256(self.site_file.read_bytes()).hexdigest())
+        self.audit.note(
+            "job", job=document.id, document=document.digest, job_kind=document.job.kind, name=document.job.name
         )
         return document
 
@@ -273,9 +284,13 @@ class Hospital:
         release = install_release(
             parts, state=self.site.state, database=self.database, trust=self.trust(), weights_sha256=weights_sha256
         )
+        passport = release.passport
+        self.audit.note(
+            "release", done="installed", name=passport.name, number=passport.number, model=passport.model_sha256
+        )
         if self.site.models.auto_activate:
-            passport = release.passport
             activate(self.database, name=passport.name, number=passport.number, now=self.clock())
+            self.audit.note("release", done="activated", name=passport.name, number=passport.number)
         return release
 
     def activate(self, reference: str) -> tuple[str, int]:
@@ -287,6 +302,7 @@ class Hospital:
         stored = find_installed(self.database, reference)
         load_installed(stored, state=self.site.state)
         activate(self.database, name=stored.name, number=stored.number, now=self.clock())
+        self.audit.note("release", done="activated", name=stored.name, number=stored.number)
         return stored.name, stored.number
 
     def roll_back(self) -> tuple[str, int]:
@@ -296,7 +312,9 @@ class Hospital:
             ReleaseRefused: nothing ran before, or that model has been altered.
         """
         load_installed(release_before(self.database), state=self.site.state)
-        return roll_back(self.database, now=self.clock())
+        name, number = roll_back(self.database, now=self.clock())
+        self.audit.note("release", done="rolled_back", name=name, number=number)
+        return name, number
 
     def infer(self, document: JobDocument, *, should_stop: ShouldStop = lambda: False) -> InferenceCounts:
         """Run the active model over the site's own studies and write the reports; give rounded counts by outcome.
@@ -313,6 +331,7 @@ class Hospital:
         run = Run(release=release, out=out, site=self.site.name, now=self.clock())
         counts = report_site(run, self.site, should_stop=should_stop)
         end_job(self.database, job_id=document.id, now=self.clock())
+        self.audit.note("inference", job=document.id, name=stored.name, number=stored.number, **counts)
         return {outcome: round(count / COUNT_STEP) * COUNT_STEP for outcome, count in counts.items()}
 
     def _training(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fedward import __version__, cli, privacy_cli
+from fedward import __version__, audit_cli, cli, privacy_cli
 from fedward.cli import JsonFlag, console, explained, output, print_json
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ app.add_typer(poc, name="poc")
 app.add_typer(job, name="job")
 app.add_typer(cli.model, name="model")
 app.add_typer(privacy_cli.privacy, name="privacy")
+app.add_typer(audit_cli.audit, name="audit")
 app.command("infer")(cli.infer)
 
 

@@ -180,6 +180,20 @@ def failure_of(answer: Shareable) -> str | None:
     return code if isinstance(code, str) and _CODE.fullmatch(code) else INTERNAL_ERROR
 
 
+def size_of(value: object) -> int:
+    """Give the bytes of what a message carries: arrays and byte strings as they are, all else as it is written."""
+    match value:
+        case np.ndarray():
+            return value.nbytes
+        case bytes() | bytearray():
+            return len(value)
+        case Mapping():
+            return sum(len(str(key)) + size_of(item) for key, item in value.items())
+        case list() | tuple():
+            return sum(size_of(item) for item in value)
+    return len(str(value).encode())
+
+
 def _about(answer: TrainedRound | Evaluated) -> dict[str, Any]:
     spent, head = answer.spent, answer.head
     return {

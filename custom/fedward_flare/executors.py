@@ -47,17 +47,27 @@ class _SiteExecutor(Executor):
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         """Do one task; the answer holds a result or the code of the error that prevented it."""
-        return self._explained(lambda: self._answer(task_name, shareable, abort_signal))
+        return self._explained(task_name, lambda: self._answer(task_name, shareable, abort_signal))
 
-    def _explained(self, work: Callable[[], Shareable]) -> Shareable:
+    def _explained(self, task_name: str, work: Callable[[], Shareable]) -> Shareable:
+        """Do the work; what leaves, and what is refused, stands in the hospital's audit before it is given back."""
         try:
-            return work()
+            answer = work()
+            self._hospital.audit.note("sent", message=task_name, bytes=exchange.size_of(answer), job=self._document.id)
+            return answer
         except FedwardError as error:
             self._log_locally(f"{error.code}: {error.detail}")
-            return exchange.pack_failure(error)
+            return self._refused(task_name, error)
         except Exception as error:  # noqa: BLE001  the outermost loop of the job process
             self._log_locally(traceback.format_exc())
-            return exchange.pack_failure(error)
+            return self._refused(task_name, error)
+
+    def _refused(self, task_name: str, error: Exception) -> Shareable:
+        answer = exchange.pack_failure(error)
+        with contextlib.suppress(Exception):  # a hospital that cannot be opened has no audit to write to
+            code = exchange.failure_of(answer) or exchange.INTERNAL_ERROR
+            self._hospital.audit.note("refusal", what=task_name, code=code)
+        return answer
 
     @abstractmethod
     def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
@@ -98,7 +108,7 @@ class TrainExecutor(_SiteExecutor):
                 engine.register_aux_message_handler(topic, self._answer_directly)
 
     def _answer_directly(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
-        return self._explained(lambda: self._agree(topic, request))
+        return self._explained(topic, lambda: self._agree(topic, request))
 
     def _agree(self, topic: str, request: Shareable) -> Shareable:
         """Sign who is in the sum, or open this site's shares."""

@@ -20,42 +20,13 @@ from fedward.settings.admission import refusals
 from fedward.settings.job import Job
 from fedward.settings.read import read_settings
 from fedward.settings.site import read_site_settings
-from fedward_flare import tasks
+from fedward_flare.job_config import SERVER_CONFIG, SITE_CONFIG, server_config, site_config
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.workdir import Workdir
 
 #: The server's application and the sites'; a publishing job's release lies in the server's alone.
 SERVER_APP, SITE_APP = "server_app", "site_app"
 RELEASE = "release"
-
-#: How often (s) a site asks for its next task: at NVFLARE's 2 s most of a short round is sleep.
-_ASK_INTERVAL_S = 0.05
-
-
-@dataclass(frozen=True)
-class _Components:
-    controller: str
-    executor: str
-    tasks: tuple[str, ...]
-
-
-_COMPONENTS = {
-    "train": _Components(
-        controller="fedward_flare.training_controller.TrainController",
-        executor="fedward_flare.executors.TrainExecutor",
-        tasks=(tasks.TRAIN_TASK, tasks.EVALUATE_TASK, tasks.SET_UP_TASK, tasks.SHARES_TASK),
-    ),
-    "publish": _Components(
-        controller="fedward_flare.once_controllers.PublishController",
-        executor="fedward_flare.executors.PublishExecutor",
-        tasks=(tasks.PUBLISH_TASK,),
-    ),
-    "infer": _Components(
-        controller="fedward_flare.once_controllers.InferenceController",
-        executor="fedward_flare.executors.InferenceExecutor",
-        tasks=(tasks.INFER_TASK,),
-    ),
-}
 
 
 def read_job(path: Path) -> Job:
@@ -135,13 +106,13 @@ def export(prepared: PreparedJob, folder: Path) -> Path:
 
     ``submit_job`` adds signature files to the folder that it is given: hand it a copy.
     """
-    components = _COMPONENTS[prepared.document.job.kind]
+    kind = prepared.document.job.kind
     text = encode_signed_job(prepared.signed)
     with whole_folder(folder, mode=0o755) as target:
         _write_json(target / "meta.json", _meta(prepared))
         server, site = (target / app / "config" for app in (SERVER_APP, SITE_APP))
-        _write_json(server / "config_fed_server.json", _server_config(components, text))
-        _write_json(site / "config_fed_client.json", _site_config(components, text))
+        _write_json(server / SERVER_CONFIG, server_config(kind, text))
+        _write_json(site / SITE_CONFIG, site_config(kind, text))
         if prepared.release is not None:
             write_release(target / SERVER_APP / RELEASE, read_parts(prepared.release), mode=0o755)
     return folder
@@ -167,26 +138,6 @@ def _meta(prepared: PreparedJob) -> dict[str, Any]:
         "min_clients": document.job.sites.minimum,
         "deploy_map": {SERVER_APP: ["server"], SITE_APP: list(document.sites)},
         "resource_spec": {},
-    }
-
-
-def _server_config(components: _Components, signed_job: str) -> dict[str, Any]:
-    workflow = {"id": "fedward", "path": components.controller, "args": {"signed_job": signed_job}}
-    return {
-        "format_version": 2,
-        "server": {"task_request_interval": _ASK_INTERVAL_S},
-        "workflows": [workflow],
-        "components": [],
-    }
-
-
-def _site_config(components: _Components, signed_job: str) -> dict[str, Any]:
-    executor = {"path": components.executor, "args": {"signed_job": signed_job}}
-    return {
-        "format_version": 2,
-        "default_task_fetch_interval": _ASK_INTERVAL_S,
-        "executors": [{"tasks": list(components.tasks), "executor": executor}],
-        "components": [],
     }
 
 

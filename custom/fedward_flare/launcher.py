@@ -25,6 +25,8 @@ from nvflare.app_common.job_launcher.process_launcher import JOB_RETURN_CODE_MAP
 from nvflare.utils.job_launcher_utils import get_credential_env
 from nvflare.utils.process_utils import ProcessAdapter, spawn_process
 
+from fedward_flare.locks import require_in_place
+
 #: A process that dies more often than this in one job has a reason that starting it again does not cure.
 MAX_RESTARTS = 3
 
@@ -92,6 +94,7 @@ class RestartingLauncher(ClientProcessJobLauncher):
 
     def launch_job(self, job_meta: dict[str, Any], fl_ctx: FLContext) -> RestartingHandle:
         """Start the job's process with NVFLARE's own arguments; jobs bring no code, so no folder of theirs is added."""
+        require_in_place()
         self._clear_ended()
         credentials = get_credential_env(fl_ctx.get_prop(FLContextKey.JOB_PROCESS_ARGS) or {})
         environment = {**os.environ, **credentials}

@@ -17,20 +17,11 @@ from nvflare.lighter.entity import Participant, Project
 from nvflare.lighter.spec import Builder, ProvisionContext
 
 from fedward.identity.release_identity import make_release_identity
+from fedward_flare.job_config import SERVER_CLASSES, SITE_CLASSES
 from fedward_flare.share import shared
 
-#: The only classes that a job may name, one by one: a prefix would also reach what our modules import.
-SERVER_CLASSES = (
-    "fedward_flare.once_controllers.InferenceController",
-    "fedward_flare.once_controllers.PublishController",
-    "fedward_flare.training_controller.TrainController",
-)
-SITE_CLASSES = (
-    "fedward_flare.executors.InferenceExecutor",
-    "fedward_flare.executors.PublishExecutor",
-    "fedward_flare.executors.TrainExecutor",
-)
 LAUNCHER = "fedward_flare.launcher.RestartingLauncher"
+LOCKS = {"id": "fedward_locks", "path": "fedward_flare.locks.SiteLocks", "args": {}}
 
 #: A lost site is noticed after this (s); NVFLARE waits ten times as long.
 HEARTBEAT_TIMEOUT_S = 60
@@ -97,7 +88,7 @@ class FedwardBuilder(Builder):
         for component in components:
             if component["id"] == "process_launcher":
                 component.update({"path": LAUNCHER, "args": {}})
-        resources["components"] = components
+        resources["components"] = [LOCKS, *components]
 
 
 def _issue_release_identity(project: Project, ctx: ProvisionContext) -> None:

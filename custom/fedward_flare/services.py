@@ -5,13 +5,16 @@ A script would start again what was killed on purpose, and would not say which p
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from fedward.errors import FederationError
 from fedward.settings.federation import FederationSettings
 from fedward_flare.processes import MARK, OwnProcess, start
+from fedward_flare.provisioning import LOCKS
 from fedward_flare.workdir import SERVER_STATE, Workdir
 
 _SERVER = "nvflare.private.fed.app.server.server_train"
@@ -41,11 +44,29 @@ def start_all(
     return tuple(started)
 
 
+def require_locks(kit: Path) -> None:
+    """Refuse to start a hospital's kit in which nothing closes the engine's doors.
+
+    Raises:
+        FederationError: ``kit_without_locks``.
+    """
+    local = kit / "local"
+    for name in ("resources.json", "resources.json.default"):  # NVFLARE reads the first of them that is there
+        if (local / name).exists():
+            components = json.loads((local / name).read_text(encoding="utf-8")).get("components", [])
+            if LOCKS in components:
+                return
+            break
+    raise FederationError("kit_without_locks", f"{local} has no component {LOCKS['path']}: provision the kit again")
+
+
 def _start(workdir: Workdir, name: str, *, organisation: str, environment: Mapping[str, str]) -> OwnProcess:
     kit = workdir.kit(name)
     is_server = name == "server"
     module, config = (_SERVER, "fed_server.json") if is_server else (_CLIENT, "fed_client.json")
     names = [] if is_server else [f"uid={name}"]
+    if not is_server:
+        require_locks(kit)
     (kit / "shutdown.fl").unlink(missing_ok=True)
     command = [
         *(sys.executable, "-u", "-m", module, "-m", str(kit), "-s", config),

@@ -191,6 +191,9 @@ def test_a_restored_older_database_is_found_and_nothing_is_trained(site: Site) -
         path.unlink()
     (state / FILE_NAME).write_bytes(backup[FILE_NAME])
     (state / FILE_NAME).chmod(0o600)
+    with pytest.raises(StoreError, match="audit_rolled_back"):
+        begin(site)
+    (state / "audit.head").write_bytes(backup["audit.head"])
     with pytest.raises(StoreError, match="ledger_rolled_back"):
         do(*begin(site))
     # Whoever puts the head back as well is found by what the server has seen.

@@ -35,6 +35,8 @@ class StubHospital:
         self.error, self.refusal = error, refusal
         self.site = SimpleNamespace(name="north")
         self.accepted = self.signers_checked = 0
+        self.noted: list[tuple[str, dict[str, str | int]]] = []
+        self.audit = SimpleNamespace(note=lambda kind, **facts: self.noted.append((kind, facts)))
         self.installed: list[ReleaseParts] = []
 
     def accept(self, signed: SignedJob) -> JobDocument:
@@ -101,6 +103,24 @@ def test_one_task_validates_and_trains(text: str, site_file: Path, monkeypatch: 
     do(executor, tasks.TRAIN_TASK, model(number=4))
     assert hospital.accepted == 1, "a job is accepted once in a process, not once a round"
     assert hospital.signers_checked == 2, "the site file may revoke its signer between two rounds"
+
+
+def test_what_leaves_and_what_is_refused_stands_in_the_audit(
+    text: str, site_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital = StubHospital()
+    executor = executor_of(TrainExecutor, text, hospital, monkeypatch)
+    do(executor, tasks.TRAIN_TASK, model())
+    hospital.error = JobRefused("privacy_spent", "nobody can afford it")
+    do(executor, tasks.TRAIN_TASK, model())
+    hospital.error = RuntimeError("/archive/patient")
+    do(executor, tasks.TRAIN_TASK, model())
+    (kind, sent), *refusals = hospital.noted
+    assert (kind, sent["message"]) == ("sent", tasks.TRAIN_TASK)
+    assert WEIGHTS.nbytes < int(sent["bytes"]) < WEIGHTS.nbytes + 400
+    assert refusals == [
+        ("refusal", {"what": tasks.TRAIN_TASK, "code": code}) for code in ("privacy_spent", "internal_error")
+    ]
 
 
 def test_the_closing_task_only_validates(text: str, site_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ def test_a_site_streams_no_log_and_starts_dead_jobs_again(workdir: Workdir, name
     components = {component["id"]: component["path"] for component in content["components"]}
     assert content["allow_log_streaming"] is False
     assert components["process_launcher"] == "fedward_flare.launcher.RestartingLauncher"
+    assert content["components"][0]["path"] == "fedward_flare.locks.SiteLocks"
     assert "site_log_streamer" not in components
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import DateTime, String, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Table(DeclarativeBase):
@@ -60,14 +60,26 @@ class WitnessedModel(Table):
     received_at: Mapped[datetime] = mapped_column(_UtcTime)
 
 
-class LedgerEntry(Table):
-    """One line of the privacy ledger; each holds the hash of the one before, and none is ever changed or removed."""
+class ChainedLine(Table):
+    """A line that holds the hash of the one before; none is ever changed or removed."""
 
-    __tablename__ = "ledger_entry"
+    __abstract__ = True
 
     sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     content: Mapped[str] = mapped_column(Text)
     digest: Mapped[str] = mapped_column(String(64))
+
+
+class LedgerEntry(ChainedLine):
+    """One line of the privacy ledger."""
+
+    __tablename__ = "ledger_entry"
+
+
+class AuditEntry(ChainedLine):
+    """One line of the audit: what came, what left, what was refused, what was changed."""
+
+    __tablename__ = "audit_entry"
 
 
 class InstalledRelease(Table):

@@ -1,0 +1,206 @@
+"""A malicious server at the engine's doors: the shell, the other topics, and what it may unpack at a site."""
+
+from __future__ import annotations
+
+import io
+import uuid
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nvflare.lighter.utils import load_private_key_file, sign_folders
+from nvflare.private.defs import RequestHeader, SysCommandTopic, TrainingTopic
+
+from fedward.settings.site import read_site_settings
+from fedward.store.audit import Audit
+from fedward.store.database import Database
+from fedward_flare.job_config import SITE_CONFIG
+from fedward_flare.jobs import SITE_APP, export, prepare
+from malicious_server import Order, give
+from tiny_federation import training_job
+
+pytestmark = pytest.mark.federation
+
+#: What the server may say of who asks: everybody's rights, or nobody's.
+CLAIMS: dict[str, dict[str, str]] = {
+    "no header": {},
+    "no authorisation": {RequestHeader.REQUIRE_AUTHZ: "false"},
+    "the operator": {
+        RequestHeader.REQUIRE_AUTHZ: "true",
+        RequestHeader.ADMIN_COMMAND: "list_jobs",
+        RequestHeader.USER_NAME: "operator@fedward.example",
+        RequestHeader.USER_ROLE: "project_admin",
+    },
+}
+CONFIG = f"config/{SITE_CONFIG}"
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize("command", ["cat", "head", "tail", "ls", "grep PRIVATE"])
+def test_the_shell_reads_no_key(command: str, claim: str, hostile: Any) -> None:
+    key = hostile.workdir.kit("north") / "startup" / "client.key"
+    for path in (key, "startup/client.key", hostile.workdir.site_file("north")):
+        order = Order("north", SysCommandTopic.SHELL, f"{command} {path}", CLAIMS[claim])
+        assert give(hostile.orders, order)[1] == "topic_not_allowed"
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "train.restart",
+        "train.check_status",
+        "train.abort_task",
+        "train.get_scopes",
+        "train.configure_job_log",
+        SysCommandTopic.SYS_INFO,
+        SysCommandTopic.REPORT_RESOURCES,
+        SysCommandTopic.REPORT_ENV,
+        SysCommandTopic.REPORT_VERSION,
+        SysCommandTopic.CONFIGURE_SITE_LOG,
+        "info.show_stats",
+        "info.show_errors",
+        "comp_caller.call",
+        "no.such.topic",
+    ],
+)
+def test_every_other_topic_is_refused_whoever_is_said_to_ask(topic: str, claim: str, hostile: Any) -> None:
+    assert give(hostile.orders, Order("north", topic, "DEBUG", CLAIMS[claim]))[1] == "topic_not_allowed"
+
+
+@pytest.mark.parametrize("topic", [TrainingTopic.SHUTDOWN, TrainingTopic.DEPLOY, TrainingTopic.CHECK_RESOURCE])
+def test_what_needs_a_person_is_refused_without_one(topic: str, hostile: Any) -> None:
+    for claim in ({}, {RequestHeader.REQUIRE_AUTHZ: "false"}, {RequestHeader.USER_ROLE: "member"}):
+        assert give(hostile.orders, Order("north", topic, b"", claim))[1] == "not_authorised"
+
+
+@pytest.mark.parametrize("topic", [TrainingTopic.START_JOB, TrainingTopic.DELETE_RUN, TrainingTopic.ABORT])
+def test_a_job_that_the_site_did_not_let_in_is_neither_started_nor_deleted(topic: str, hostile: Any) -> None:
+    state = hostile.workdir.hospital("north")
+    before = sorted(state.rglob("*"))
+    for job_id in (str(uuid.uuid4()), "../../../../hospitals/north", str(state)):
+        assert give(hostile.orders, Order("north", topic, "", {RequestHeader.JOB_ID: job_id}))[1] == "unknown_job"
+    assert sorted(state.rglob("*")) == before
+
+
+@pytest.fixture
+def application(hostile: Any, tmp_path: Path) -> Path:
+    return export(prepare(training_job(minimum=2), hostile.workdir), tmp_path / "job") / SITE_APP
+
+
+def deploy(hostile: Any, folder: Path, *, signer: str | None, change: Callable[[zipfile.ZipFile], None]) -> str:
+    """Have the server bring ``folder`` to a site as an application, signed in NVFLARE's way."""
+    if signer is not None:
+        startup = hostile.workdir.kit(signer) / "startup"
+        name = "server" if signer == "server" else "client"
+        sign_folders(str(folder), load_private_key_file(startup / f"{name}.key"), startup / f"{name}.crt")
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, path.relative_to(folder).as_posix())
+        change(archive)
+    headers = {
+        RequestHeader.JOB_ID: str(uuid.uuid4()),
+        RequestHeader.APP_NAME: "app",
+        RequestHeader.JOB_META: {"name": "x", "submitter_name": "x", "submitter_org": "x", "submitter_role": "lead"},
+        RequestHeader.USER_ROLE: "lead",
+        RequestHeader.USER_NAME: "x",
+    }
+    return give(hostile.orders, Order("north", TrainingTopic.DEPLOY, content.getvalue(), headers))[1]
+
+
+def untouched(_: zipfile.ZipFile) -> None:
+    return
+
+
+def test_an_honest_job_is_let_in(application: Path, hostile: Any) -> None:
+    answer = deploy(hostile, application, signer=hostile.workdir.state().coordinator, change=untouched)
+    assert answer.startswith("deployed")
+
+
+def test_an_unsigned_job_is_refused(application: Path, hostile: Any) -> None:
+    assert deploy(hostile, application, signer=None, change=untouched) == "unsigned_job"
+
+
+def write(name: str, content: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(content)
+
+    return change
+
+
+def replace(old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        text = (folder / CONFIG).read_text()
+        assert old in text
+        (folder / CONFIG).write_text(text.replace(old, new))
+
+    return change
+
+
+FOLDERS = {
+    "an extra file": (write("notes.txt", ""), "unexpected_file"),
+    "a custom folder": (write("custom/evil.py", "import os"), "custom_code"),
+    "hocon with a variable": (write("config/config_fed_client.conf", "x = ${HOME}"), "not_plain_json"),
+    "yaml": (write("config/config_fed_client.yml", "x: ${oc.env:HOME}"), "not_plain_json"),
+    "an include": (write(CONFIG, 'include file("/etc/passwd")'), "not_plain_json"),
+    "a large file": (write(CONFIG, " " * 300_000), "file_too_large"),
+    "an unlisted class": (replace("executors.TrainExecutor", "executors.PublishExecutorX"), "class_not_allowed"),
+    "an imported class": (replace("executors.TrainExecutor", "poc.Popen"), "class_not_allowed"),
+    "an argument with a path": (
+        replace('"args": {', '"args": {"site_file": "/etc/passwd",'),
+        "unexpected_configuration",
+    ),
+    "another kind's executor": (replace("TrainExecutor", "InferenceExecutor"), "unexpected_configuration"),
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_job_with_anything_else_in_it_is_refused_by_its_code(name: str, application: Path, hostile: Any) -> None:
+    change, code = FOLDERS[name]
+    change(application)
+    assert deploy(hostile, application, signer=hostile.workdir.state().coordinator, change=untouched) == code
+
+
+def test_a_link_is_refused(application: Path, hostile: Any) -> None:
+    def add_link(archive: zipfile.ZipFile) -> None:
+        entry = zipfile.ZipInfo("config/link")
+        entry.external_attr = 0o120777 << 16
+        archive.writestr(entry, "/etc/passwd")
+
+    coordinator = hostile.workdir.state().coordinator
+    assert deploy(hostile, application, signer=coordinator, change=add_link) in ("linked_file", "unexpected_file")
+
+
+def test_files_that_were_swapped_after_they_were_signed_are_refused(
+    application: Path, hostile: Any, tmp_path: Path
+) -> None:
+    coordinator = hostile.workdir.state().coordinator
+    startup = hostile.workdir.kit(coordinator) / "startup"
+    sign_folders(str(application), load_private_key_file(startup / "client.key"), startup / "client.crt")
+    other = export(prepare(training_job(minimum=2), hostile.workdir), tmp_path / "other") / SITE_APP
+    (application / CONFIG).write_bytes((other / CONFIG).read_bytes())
+    assert deploy(hostile, application, signer=None, change=untouched) == "bad_signature"
+
+
+def test_every_kind_of_refusal_stands_in_the_hospitals_audit(hostile: Any) -> None:
+    give(hostile.orders, Order("east", SysCommandTopic.SHELL, "ls /"))
+    give(hostile.orders, Order("east", TrainingTopic.SHUTDOWN))
+    give(hostile.orders, Order("east", TrainingTopic.START_JOB, "", {RequestHeader.JOB_ID: "../x"}))
+    site = read_site_settings(hostile.workdir.site_file("east"))
+    database = Database.open(site.state)
+    refusals = [line.facts for line in Audit(database, site.state).lines() if line.kind == "refusal"]
+    database.close()
+    for what, code in (
+        ("sys.shell", "topic_not_allowed"),
+        ("train.shutdown", "not_authorised"),
+        ("train.start_job", "unknown_job"),
+    ):
+        assert {"what": what, "code": code} in refusals
+
+
+def test_the_site_has_written_no_more_than_the_jobs_it_let_in(hostile: Any) -> None:
+    assert not [path for path in hostile.workdir.kit("north").rglob("*") if path.name in ("evil.py", "notes.txt")]
