@@ -21,6 +21,7 @@ from fedward.errors import FedwardError, ModelError, RoundFailed
 from fedward.evaluation.tensorboard import Curves
 from fedward.federation.averaging import apply_update
 from fedward.federation.best import Choice, global_metric, noised_score
+from fedward.federation.ckks import Encrypted
 from fedward.federation.record import RoundRecord, SitePrivacy
 from fedward.federation.round import Contribution, Failure, Participation, Round, Rules
 from fedward.federation.secure_job import sums_at_the_end
@@ -34,6 +35,7 @@ from fedward.models.weights import layout_of, named
 from fedward.release.package import model_bytes
 from fedward.settings.job import TrainingJob
 from fedward_flare import exchange, tasks
+from fedward_flare.ckks_rounds import CkksRounds
 from fedward_flare.controllers import JobController, root_certificate, server_folder
 from fedward_flare.heads import HEADS, SeenHeads
 from fedward_flare.results import CURVES, MODEL
@@ -74,9 +76,10 @@ class TrainController(JobController):
         context = (abort_signal, fl_ctx)
         self._heads = SeenHeads(server_folder(fl_ctx) / HEADS)
         weights = initial_weights(self._job)
-        if self._job.exchange.mode == "secure-sum":
+        if self._job.exchange.mode != "plain":
             root = read_certificate(root_certificate(fl_ctx))
-            self._sums = SumRounds(self._document, self._job, size=weights.size, root=root)
+            kind = SumRounds if self._job.exchange.mode == "secure-sum" else CkksRounds
+            self._sums = kind(self._document, self._job, size=weights.size, root=root)
         with Curves(self._result_folder / CURVES) as curves:
             for number in range(1, self._job.training.rounds + 1):
                 weights = self._round(number, weights, curves=curves, context=context)
@@ -194,9 +197,9 @@ class TrainController(JobController):
         if isinstance(trained, Failure):
             return trained
         update = trained.update
-        if self._sums is None and not isinstance(update, Masked):
+        if self._sums is None and not isinstance(update, Masked | Encrypted):
             return Contribution(update=update, weight=trained.weight, metrics=trained.metrics)
-        if self._sums is None or not isinstance(update, Masked):
+        if self._sums is None or not isinstance(update, Masked | Encrypted):
             return Failure("malformed_message")
         failure = self._sums.receive(site, update)
         return failure or Contribution(update=None, weight=trained.weight, metrics=trained.metrics)
