@@ -43,7 +43,7 @@ modality = "CT"
 classes = {{ nodule = 1 }}
 
 [bounds]
-exchange_modes = ["plain", "secure-sum"]
+exchange_modes = ["plain", "secure-sum", "ckks"]
 min_sites = 2
 min_patients = 3
 

@@ -53,7 +53,7 @@ class FedwardError(Exception):
 class SettingsError(FedwardError):
     """A settings file that does not say what it must; ``detail`` lists every fault, one a line."""
 
-    codes = frozenset({"missing_file", "not_toml", "invalid_settings"})
+    codes = frozenset({"missing_file", "not_toml", "invalid_settings", "missing_extra"})
 
 
 class SourceError(FedwardError):
@@ -176,6 +176,7 @@ class SumRefused(FedwardError):
             "already_opened",
             "wrong_shares",
             "broken_commitment",
+            "wrong_context",
         }
     )
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import JobRefused, StoreError
+from fedward.federation.ckks import Encrypted
 from fedward.federation.secure_job import sums_at_the_end
 from fedward.federation.secure_messages import Box, Masked, Opened, Receipt, SetUp, Vote
 from fedward.identity.certificates import read_certificate
@@ -78,7 +79,7 @@ class TrainedRound:
         head: Of the site's privacy ledger, for the server to remember.
     """
 
-    update: Weights | Masked
+    update: Weights | Masked | Encrypted
     weight: int
     metrics: Mapping[str, float]
     spent: Spent | None = None
@@ -97,7 +98,7 @@ class Evaluated:
     metrics: Mapping[str, float]
     spent: Spent | None = None
     head: Head | None = None
-    masked: Masked | None = None
+    masked: Masked | Encrypted | None = None
 
 
 #: What leaves the site after an inference job: rounded counts by outcome.
@@ -229,7 +230,7 @@ class Hospital:
             SumRefused, IdentityError: see :meth:`SiteSum.begin`.
         """
         training = self._training(document, first_round, last=1, should_stop=should_stop)
-        return training.secure_sum().begin(attempt=attempt, first_round=first_round)
+        return training.any_sum().begin(attempt=attempt, first_round=first_round)
 
     def deal_shares(self, document: JobDocument, number: int, set_ups: Sequence[SetUp]) -> tuple[Box, ...]:
         """Read all set-ups and deal each peer its shares.
@@ -237,7 +238,7 @@ class Hospital:
         Raises:
             SumRefused, IdentityError: see :meth:`SiteSum.deal`.
         """
-        return self._training(document, number, last=1).secure_sum().deal(set_ups)
+        return self._training(document, number, last=1).any_sum().deal(set_ups)
 
     def sign_survivors(self, document: JobDocument, number: int, survivors: Sequence[Receipt]) -> Vote:
         """Sign who is in a round's sum.
@@ -260,6 +261,20 @@ class Hospital:
         if number > training.job.training.rounds:
             self._close(training)
         return opened
+
+    def decrypt_sum(
+        self, document: JobDocument, number: int, receipts: Sequence[Receipt], blocks: Sequence[bytes]
+    ) -> NDArray[np.uint32]:
+        """Decrypt a round's homomorphic sum; after the closing validation's the job is over here.
+
+        Raises:
+            SumRefused, IdentityError, RoundFailed: see :meth:`SiteCkks.decrypt`.
+        """
+        training = self._training(document, number, last=1)
+        total = training.ckks_sum().decrypt(number, receipts, blocks)
+        if number > training.job.training.rounds:
+            self._close(training)
+        return total
 
     def install(self, document: JobDocument, parts: ReleaseParts) -> None:
         """Verify the release of a publishing job and keep it as a candidate; activate it where the site file says so.

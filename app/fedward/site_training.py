@@ -17,6 +17,7 @@ from fedward.evaluation.cases import score_cases
 from fedward.evaluation.summary import summarise, values_by_patient
 from fedward.evaluation.tensorboard import Curves
 from fedward.federation.checks import check_update, public_weight
+from fedward.federation.ckks import Encrypted
 from fedward.federation.secure_job import quantiser_of, sums_metrics
 from fedward.federation.secure_messages import Box, Masked
 from fedward.identity.document import JobDocument
@@ -32,6 +33,7 @@ from fedward.privacy.sealed import Answer, answer_once
 from fedward.randomness import Secret
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings
+from fedward.site_ckks import SiteCkks
 from fedward.site_sum import SiteSum
 from fedward.store.database import Database
 from fedward.store.jobs import witness
@@ -76,7 +78,7 @@ class SiteTraining:
     plan: Plan
     weight: int
     layout_size: int
-    sum: SiteSum | None
+    sum: SiteSum | SiteCkks | None
 
     @classmethod
     def open(
@@ -114,10 +116,11 @@ class SiteTraining:
         plan = plan.with_validation_of(measured, smallest_cohort=site.bounds.min_patients)
         layout_size = layout_of(build(job.network, task=job.task)).size
         folder = site.state / "jobs" / document.id
-        secure = None
-        if job.exchange.mode == "secure-sum":
+        secure: SiteSum | SiteCkks | None = None
+        if job.exchange.mode != "plain":
             quantiser = quantiser_of(job, size=layout_size, sites=len(document.sites))
-            secure = SiteSum(site_file, document, job, quantiser, folder, clock)
+            kind = SiteSum if job.exchange.mode == "secure-sum" else SiteCkks
+            secure = kind(site_file, document, job, quantiser, folder, clock)
         return cls(
             site=site,
             database=database,
@@ -173,27 +176,47 @@ class SiteTraining:
         self._forget_states_before(number)
         return answer
 
-    def masked(self, answer: Answer, number: int, weights: Weights, boxes: Sequence[Box]) -> Masked:
+    def masked(self, answer: Answer, number: int, weights: Weights, boxes: Sequence[Box]) -> Masked | Encrypted:
         """Give a round's answer as the vector that enters the encrypted sum.
 
         Raises:
-            SumRefused, IdentityError, UpdateRefused: see :meth:`SiteSum.masked`.
+            SumRefused, IdentityError, UpdateRefused: see :meth:`SiteSum.masked` and :meth:`SiteCkks.masked`.
         """
         digest = hashlib.sha256(weights.tobytes()).hexdigest()
-        return self.secure_sum().masked(number, answer, model_sha256=digest, boxes=boxes)
+        return self.any_sum().masked(number, answer, model_sha256=digest, boxes=boxes)
 
     def in_clear(self, answer: Answer) -> Mapping[str, float]:
         """Give the numbers of an answer that leave beside the update; an encrypted sum holds noised totals inside."""
         return {} if self.sum is not None and sums_metrics(self.job) else answer.metrics
 
-    def secure_sum(self) -> SiteSum:
-        """Give the site's part in the encrypted sum.
+    def any_sum(self) -> SiteSum | SiteCkks:
+        """Give the site's part in the encrypted sum, of either kind.
 
         Raises:
             JobRefused: ``exchange_mode_not_allowed``: the job has none.
         """
         if self.sum is None:
             raise JobRefused("exchange_mode_not_allowed", f"job {self.document.id} is not summed under encryption")
+        return self.sum
+
+    def secure_sum(self) -> SiteSum:
+        """Give the site's part in the sum under masks.
+
+        Raises:
+            JobRefused: ``exchange_mode_not_allowed``: the job has none.
+        """
+        if not isinstance(self.sum, SiteSum):
+            raise JobRefused("exchange_mode_not_allowed", f"job {self.document.id} is not summed under masks")
+        return self.sum
+
+    def ckks_sum(self) -> SiteCkks:
+        """Give the site's part in the sum under a homomorphic key.
+
+        Raises:
+            JobRefused: ``exchange_mode_not_allowed``: the job has none.
+        """
+        if not isinstance(self.sum, SiteCkks):
+            raise JobRefused("exchange_mode_not_allowed", f"job {self.document.id} is not summed under one key")
         return self.sum
 
     def close(self) -> None:

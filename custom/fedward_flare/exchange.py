@@ -16,6 +16,7 @@ from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 
 from fedward.errors import FedwardError, UpdateRefused
+from fedward.federation.ckks import Encrypted
 from fedward.federation.round import DEADLINE_MISSED
 from fedward.federation.secure_messages import Masked
 from fedward.hospital import Evaluated, InferenceCounts, TrainedRound
@@ -80,7 +81,7 @@ def unpack_model(message: Shareable) -> GlobalModel:
 
 def pack_trained(trained: TrainedRound) -> Shareable:
     """Make a site's answer to a round: its update (or masked vector), its public weight, the metrics that it shares."""
-    if isinstance(trained.update, Masked):
+    if isinstance(trained.update, Masked | Encrypted):
         answer = _message(_about(trained))
         add_masked(answer, trained.update)
         return answer

@@ -15,16 +15,18 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
-from fedward.errors import FedwardError, SettingsError
+from fedward.errors import FedwardError, SettingsError, SumRefused
 from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument, SignedJob
-from fedward_flare import exchange, sum_exchange, tasks
+from fedward_flare import ckks_exchange, exchange, sum_exchange, tasks
 from fedward_flare.signed import decode_signed_job
 
 #: Where the site's service finds the hospital's own file.
@@ -100,6 +102,11 @@ class _SiteExecutor(Executor):
 class TrainExecutor(_SiteExecutor):
     """Validates the incoming model, trains on it, and gives the update; closes the job with a validation."""
 
+    def __init__(self, signed_job: str) -> None:
+        super().__init__(signed_job)
+        #: The round and the sum that were decrypted last: the server may ask for it, after its hash.
+        self._total: tuple[int, NDArray[np.uint32]] | None = None
+
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Listen for what the server asks directly, from the job's start on."""
         if event_type == EventType.START_RUN:
@@ -128,6 +135,12 @@ class TrainExecutor(_SiteExecutor):
         if task_name == tasks.SHARES_TASK:
             first_round, set_ups = sum_exchange.unpack_set_ups(shareable)
             return sum_exchange.pack_boxes(self._hospital.deal_shares(self._trusted(), first_round, set_ups))
+        if task_name == tasks.DECRYPT_TASK:
+            number, receipts, blocks = ckks_exchange.unpack_sum(shareable)
+            self._total = number, self._hospital.decrypt_sum(self._trusted(), number, receipts, blocks)
+            return ckks_exchange.pack_digest(self._total[1])
+        if task_name == tasks.TOTAL_TASK:
+            return self._decrypted(ckks_exchange.unpack_ask(shareable))
         model, boxes = exchange.unpack_model(shareable), sum_exchange.boxes_of(shareable)
         document = self._trusted()
         seen = model.heads.get(self._hospital.site.name)
@@ -135,6 +148,11 @@ class TrainExecutor(_SiteExecutor):
         if task_name == tasks.TRAIN_TASK:
             return exchange.pack_trained(self._hospital.train_round(task, should_stop=_should_stop(abort_signal)))
         return exchange.pack_evaluated(self._hospital.evaluate(task, should_stop=_should_stop(abort_signal)))
+
+    def _decrypted(self, number: int) -> Shareable:
+        if self._total is None or self._total[0] != number:
+            raise SumRefused("wrong_round", f"this process has decrypted no sum of round {number}")
+        return ckks_exchange.pack_total(self._total[1])
 
     def _trusted(self) -> JobDocument:
         """Give the accepted job, whose signer the site file still lists."""

@@ -31,7 +31,10 @@ COMPONENTS = {
     "train": Components(
         controller="fedward_flare.training_controller.TrainController",
         executor="fedward_flare.executors.TrainExecutor",
-        tasks=(tasks.TRAIN_TASK, tasks.EVALUATE_TASK, tasks.SET_UP_TASK, tasks.SHARES_TASK),
+        tasks=(
+            *(tasks.TRAIN_TASK, tasks.EVALUATE_TASK, tasks.SET_UP_TASK, tasks.SHARES_TASK),
+            *(tasks.DECRYPT_TASK, tasks.TOTAL_TASK),
+        ),
     ),
     "publish": Components(
         controller="fedward_flare.once_controllers.PublishController",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nvflare.apis.shareable import Shareable
 
 from fedward.errors import FedwardError, RoundFailed
+from fedward.federation.ckks import Encrypted
 from fedward.federation.quantise import Decoded
 from fedward.federation.round import Failure
 from fedward.federation.secure_agreement import Agreement, read_set_ups
@@ -97,7 +98,7 @@ class SumRounds:
             tasks.SET_UP_TASK,
             begin,
             self._document.sites,
-            _reading(sum_exchange.unpack_set_up, set_ups.__setitem__, failures),
+            reading(sum_exchange.unpack_set_up, set_ups.__setitem__, failures),
         )
         boxes: dict[str, tuple[Box, ...]] = {}
         try:
@@ -107,7 +108,7 @@ class SumRounds:
                 tasks.SHARES_TASK,
                 sum_exchange.pack_set_ups(list(set_ups.values()), first_round=number),
                 set_ups.keys(),
-                _reading(sum_exchange.boxes_of, boxes.__setitem__, failures),
+                reading(sum_exchange.boxes_of, boxes.__setitem__, failures),
             )
             self._agreement = agreement.joined_by(boxes)
         except FedwardError as error:
@@ -127,10 +128,10 @@ class SumRounds:
         sum_exchange.add_boxes(message, self._boxes)
         return message
 
-    def receive(self, site: str, masked: Masked | None) -> Failure | None:
+    def receive(self, site: str, masked: Masked | Encrypted | None) -> Failure | None:
         """Add a site's vector; give its failure where it cannot be added."""
         try:
-            if masked is None:
+            if not isinstance(masked, Masked):
                 return Failure("malformed_message")
             self._open().receive(site, masked)
         except FedwardError as error:
@@ -154,9 +155,9 @@ class SumRounds:
         names = [receipt.site for receipt in survivors]
         failures: dict[str, str] = {}
         message = sum_exchange.pack_survivors(number, survivors)
-        carriers.direct(tasks.VOTE_TOPIC, message, names, _reading(sum_exchange.unpack_vote, current.count, failures))
+        carriers.direct(tasks.VOTE_TOPIC, message, names, reading(sum_exchange.unpack_vote, current.count, failures))
         if not current.has_enough_votes:
-            raise RoundFailed("too_few_votes", f"round {number}: {_listed(failures)}")
+            raise RoundFailed("too_few_votes", f"round {number}: {listed(failures)}")
         opened: dict[str, Opened] = {}
 
         def keep(site: str, shares: Opened) -> None:
@@ -164,9 +165,9 @@ class SumRounds:
             opened[site] = shares
 
         message = sum_exchange.pack_survivors(number, survivors, current.votes)
-        carriers.direct(tasks.OPEN_TOPIC, message, names, _reading(sum_exchange.unpack_opened, keep, failures))
+        carriers.direct(tasks.OPEN_TOPIC, message, names, reading(sum_exchange.unpack_opened, keep, failures))
         if not opened:
-            raise RoundFailed("too_few_shares", f"round {number}: {_listed(failures)}")
+            raise RoundFailed("too_few_shares", f"round {number}: {listed(failures)}")
         try:
             total = current.unmask(list(opened.values()))
         except RoundFailed:
@@ -189,7 +190,7 @@ class SumRounds:
         return self._round
 
 
-def _reading(
+def reading(
     unpack: Callable[[Shareable], object], take: Callable[..., None], failures: dict[str, str]
 ) -> Callable[[str, Shareable], None]:
     """Give a function that hands on what a site's answer holds, or notes why there is nothing."""
@@ -207,5 +208,6 @@ def _reading(
     return receive
 
 
-def _listed(failures: Mapping[str, str]) -> str:
+def listed(failures: Mapping[str, str]) -> str:
+    """Give who failed and why, in a line."""
     return ", ".join(f"{site}: {code}" for site, code in sorted(failures.items())) or "no answer"

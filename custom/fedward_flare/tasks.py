@@ -6,6 +6,8 @@ PUBLISH_TASK = "fedward_publish"
 INFER_TASK = "fedward_infer"
 SET_UP_TASK = "fedward_set_up"
 SHARES_TASK = "fedward_shares"
+DECRYPT_TASK = "fedward_decrypt"
+TOTAL_TASK = "fedward_total"
 
 #: Sent straight to a site's running job process.
 VOTE_TOPIC = "fedward.vote"

@@ -21,6 +21,7 @@ from fedward.errors import FedwardError, ModelError, RoundFailed
 from fedward.evaluation.tensorboard import Curves
 from fedward.federation.averaging import apply_update
 from fedward.federation.best import Choice, global_metric, noised_score
+from fedward.federation.ckks import Encrypted
 from fedward.federation.record import RoundRecord, SitePrivacy
 from fedward.federation.round import Contribution, Failure, Participation, Round, Rules
 from fedward.federation.secure_job import sums_at_the_end
@@ -35,6 +36,7 @@ from fedward.release.package import model_bytes
 from fedward.settings.job import TrainingJob
 from fedward_flare import exchange, tasks
 from fedward_flare.checkpoint import FOLDER, Checkpoint, Committed
+from fedward_flare.ckks_rounds import CkksRounds
 from fedward_flare.controllers import JobController, root_certificate, server_folder
 from fedward_flare.heads import HEADS, SeenHeads
 from fedward_flare.results import CURVES, MODEL
@@ -76,9 +78,10 @@ class TrainController(JobController):
         self._heads = SeenHeads(server_folder(fl_ctx) / HEADS)
         checkpoint = Checkpoint(server_folder(fl_ctx) / FOLDER / self._document.id)
         done, weights = self._restored(checkpoint)
-        if self._job.exchange.mode == "secure-sum":
+        if self._job.exchange.mode != "plain":
             root = read_certificate(root_certificate(fl_ctx))
-            self._sums = SumRounds(
+            kind = SumRounds if self._job.exchange.mode == "secure-sum" else CkksRounds
+            self._sums = kind(
                 self._document, self._job, size=weights.size, root=root, next_attempt=checkpoint.next_attempt
             )
         with Curves(self._result_folder / CURVES) as curves:
@@ -212,9 +215,9 @@ class TrainController(JobController):
         if isinstance(trained, Failure):
             return trained
         update = trained.update
-        if self._sums is None and not isinstance(update, Masked):
+        if self._sums is None and not isinstance(update, Masked | Encrypted):
             return Contribution(update=update, weight=trained.weight, metrics=trained.metrics)
-        if self._sums is None or not isinstance(update, Masked):
+        if self._sums is None or not isinstance(update, Masked | Encrypted):
             return Failure("malformed_message")
         failure = self._sums.receive(site, update)
         return failure or Contribution(update=None, weight=trained.weight, metrics=trained.metrics)

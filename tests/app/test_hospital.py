@@ -157,7 +157,7 @@ def test_a_job_that_has_ended_here_does_not_run_again(site: Site) -> None:
     [
         ("min_patients = 3", "min_patients = 13", "too_few_patients"),
         ("allow_non_private = true", "allow_non_private = false", "non_private_not_allowed"),
-        ('exchange_modes = ["plain", "secure-sum"]', "exchange_modes = []", "exchange_mode_not_allowed"),
+        ('exchange_modes = ["plain", "secure-sum", "ckks"]', "exchange_modes = []", "exchange_mode_not_allowed"),
         ("min_sites = 2", "min_sites = 3", "too_few_sites"),
     ],
 )

@@ -44,7 +44,7 @@ def sums_metrics(job: TrainingJob) -> bool:
 
 def sums_at_the_end(job: TrainingJob) -> bool:
     """Whether the closing validation ends in an encrypted sum of its own, of noised totals alone."""
-    return job.exchange.mode == "secure-sum" and sums_metrics(job) and job.is_validated(job.training.rounds)
+    return job.exchange.mode != "plain" and sums_metrics(job) and job.is_validated(job.training.rounds)
 
 
 def session_of(document: JobDocument, job: TrainingJob, quantiser: Quantiser, *, attempt: int, first: int) -> Session:

@@ -112,8 +112,9 @@ class PrivateTraining(Settings):
     metric_noise_multiplier: Annotated[float, Field(gt=0, le=1e4)] = 10.0
 
 
-#: ``secure-sum``: the server adds up updates that it cannot read; ``plain``: it sees each hospital's update.
-ExchangeMode = Literal["secure-sum", "plain"]
+#: ``secure-sum``: the server adds up updates that it cannot read, with fewer than a threshold of hospitals on its side;
+#: ``ckks``: so with no hospital on its side, as all hospitals hold one key; ``plain``: it sees each hospital's update.
+ExchangeMode = Literal["secure-sum", "ckks", "plain"]
 
 #: No encrypted sum of fewer hospitals is ever opened.
 SMALLEST_SUM = 3
@@ -181,7 +182,7 @@ class TrainingJob(_Job):
 
     @model_validator(mode="after")
     def _sum_hides(self) -> Self:
-        if self.exchange.mode == "secure-sum" and self.sites.minimum < SMALLEST_SUM:
+        if self.exchange.mode != "plain" and self.sites.minimum < SMALLEST_SUM:
             raise ValueError(f"sites.minimum must be at least {SMALLEST_SUM} for an encrypted sum")
         return self
 

@@ -149,7 +149,7 @@ def test_one_bad_member_does_not_make_a_list_too_short() -> None:
         ({"bound": {}}, "bound: unknown key; did you mean bounds?"),
         (
             {"bounds": {"exchange_modes": ["plane"]}},
-            "bounds.exchange_modes.0: should be 'secure-sum' or 'plain', found 'plane'",
+            "bounds.exchange_modes.0: should be 'secure-sum', 'ckks' or 'plain', found 'plane'",
         ),
         (
             {"privacy": {"allow_non_private": "yes"}},
