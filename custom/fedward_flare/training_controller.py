@@ -1,7 +1,7 @@
-"""The server's side of a training job: rounds of train and average, and the best global model kept.
+"""The server's side of a training job: rounds of train and combine, and the best global model kept.
 
 One task a round has each site validate the model that comes in and then train on it; a last task validates the last
-model. What a round is, who counts and what the mean is stands in :mod:`fedward.federation`; this carries it.
+model. What a round is, who counts and what becomes of the updates stands in :mod:`fedward.federation`; this carries it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, ModelError, RoundFailed
 from fedward.evaluation.tensorboard import Curves
-from fedward.federation.averaging import apply_update
+from fedward.federation.algorithms import RoundFacts, State, server_of
 from fedward.federation.best import Choice, global_metric, noised_score
 from fedward.federation.record import RoundRecord, SitePrivacy
 from fedward.federation.round import Contribution, Failure, Participation, Round, Rules
@@ -62,6 +62,8 @@ class TrainController(JobController):
         if not isinstance(self._document.job, TrainingJob):
             raise ModelError("wrong_input", f"expected a training job, got {self._document.job.kind}")
         self._job = self._document.job
+        self._server = server_of(self._job.algorithm)
+        self._state: State = ()
         self._participation = Participation(sites=self._document.sites)
         self._late: set[str] = set()
         self._heads = SeenHeads(Path())
@@ -74,6 +76,7 @@ class TrainController(JobController):
         context = (abort_signal, fl_ctx)
         self._heads = SeenHeads(server_folder(fl_ctx) / HEADS)
         weights = initial_weights(self._job)
+        self._state = self._server.init(weights)
         if self._job.exchange.mode == "secure-sum":
             root = read_certificate(root_certificate(fl_ctx))
             self._sums = SumRounds(self._document, self._job, size=weights.size, root=root)
@@ -140,14 +143,16 @@ class TrainController(JobController):
         self._record = self._record.with_round(record)
         if failure is not None:
             raise failure
-        outcome = current.close(mean)
+        outcome = current.close(mean, combine=self._server.combine)
         spent = {f"epsilon/{site}": one.epsilon for site, one in self._privacy.items()}
         curves.add(number, {"round/seconds": record.seconds, "round/sites": len(outcome.weights), **spent})
         if number > 1:
             self._note_validation(
                 number - 1, weights, metrics=outcome.metrics, shares=outcome.weights, summed=summed, curves=curves
             )
-        return apply_update(weights, outcome.update)
+        share = sum(outcome.weights.values()) / sum(self._participation.weights.values())
+        following, self._state = self._server.apply(self._state, weights, outcome.update, RoundFacts(share=share))
+        return following
 
     def _close_with_validation(self, weights: Weights, *, curves: Curves, context: Context) -> None:
         """Have the sites validate the last model; all rounds are done, so nobody's silence fails the job."""

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fedward.settings.algorithms import FEDAVG, AnyAlgorithm, algorithm_faults, site_faults
 from fedward.settings.networks import UNet3D as UNet3D
 from fedward.settings.networks import fit_faults
 from fedward.settings.read import Name, Settings, SpacingMm
@@ -162,7 +163,10 @@ class _Job(Settings):
 
 
 class TrainingJob(_Job):
-    """Train one network over all sites and keep the best global model."""
+    """Train one network over all sites and keep the best global model.
+
+    ``algorithm`` says how the sites' updates become the next model; FedAvg where the job is silent.
+    """
 
     kind: Literal["train"]
     input: Input
@@ -170,11 +174,19 @@ class TrainingJob(_Job):
     network: UNet3D
     training: Training
     exchange: Exchange
+    algorithm: Annotated[AnyAlgorithm, Field(discriminator="name")] = FEDAVG
     privacy: PrivateTraining | None = None
 
     @model_validator(mode="after")
     def _network_fits_task_and_patch(self) -> Self:
         faults = fit_faults(self.network, self.task, self.training.patch_size)
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _algorithm_can_run(self) -> Self:
+        faults = (*algorithm_faults(self.algorithm, exchange_mode=self.exchange.mode), *site_faults(self.algorithm))
         if faults:
             raise ValueError("; ".join(faults))
         return self

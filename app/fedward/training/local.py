@@ -19,6 +19,7 @@ from fedward.models.weights import read_weights, write_weights
 from fedward.randomness import Seeded
 from fedward.settings.job import TrainingJob
 from fedward.training.batches import Placed, batches
+from fedward.training.local_terms import LocalTerm
 from fedward.training.optimiser import OptimiserState, learning_rate, make_optimiser
 
 
@@ -84,12 +85,13 @@ def train(
         write_weights(module, weights)
         module = runtime.place_module(module).train()
         optimiser, state_now = make_optimiser(module, job.training, optimiser_state)
+        term = LocalTerm.of(job.algorithm, weights)
         for step, batch in zip(steps, prepared, strict=True):
             if should_stop():
                 raise Stopped("aborted", f"training was asked to end at step {step - steps.start} of the round")
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, job.training)
-            loss_sum += _take_step(module, optimiser, batch, runtime)
+            loss_sum += _take_step(module, optimiser, batch, runtime, term=term)
             if progress:
                 progress(step - steps.start + 1, len(steps))
     return LocalResult(
@@ -113,13 +115,20 @@ def steps_of(round_number: int, job: TrainingJob) -> range:
 
 
 def _take_step(
-    module: torch.nn.Module, optimiser: torch.optim.Optimizer, batch: Placed, runtime: Runtime
+    module: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    batch: Placed,
+    runtime: Runtime,
+    *,
+    term: LocalTerm | None,
 ) -> torch.Tensor:
     images, labels = batch
     optimiser.zero_grad(set_to_none=True)
     loss = segmentation_loss(module, images, labels, runtime)
     # bfloat16 has float32's range, so gradients need no scaling.
     loss.backward()  # type: ignore[no-untyped-call]
+    if term:
+        term.add_to(module)
     optimiser.step()
     return loss.detach()
 

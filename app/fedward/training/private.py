@@ -29,6 +29,7 @@ from fedward.randomness import Secret, Seeded, add_noise
 from fedward.settings.job import PrivateTraining, TrainingJob
 from fedward.training.batches import Placed, ahead, placed, tensors
 from fedward.training.local import LocalResult, segmentation_loss, steps_of
+from fedward.training.local_terms import LocalTerm
 from fedward.training.optimiser import OptimiserState, learning_rate, make_optimiser
 
 #: Rounding to float32 must not lift a clipped gradient above the clip norm.
@@ -99,6 +100,7 @@ def train_private(
         module = runtime.place_module(module).train()
         optimiser, state_now = make_optimiser(module, job.training, optimiser_state)
         total = PatientSum(module, clip_norm=job.privacy.clip_norm)
+        term = LocalTerm.of(job.algorithm, weights)
         deviation = noise_multiplier * job.privacy.clip_norm
         for step, sample in zip(steps, samples, strict=True):
             noise = beside.submit(secret.gaussian, total.size, deviation)
@@ -108,6 +110,8 @@ def train_private(
                 total.add(next(prepared), batch_size=job.training.batch_size, runtime=runtime)
             noised = add_noise(total.take(), noise.result(), deviation=deviation)
             total.hand_over(noised / job.privacy.expected_patients)
+            if term:
+                term.add_to(module)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, job.training)
             optimiser.step()

@@ -24,6 +24,7 @@ from fedward.privacy import metrics
 from fedward.privacy.accounting import epsilon
 from fedward.privacy.mechanisms import SampledGaussian
 from fedward.randomness import Secret, add_noise
+from fedward.settings.algorithms import FedProx
 from fedward.settings.job import PrivateTraining, TrainingJob, UNet3D
 from fedward.training import private
 from fedward.training.local import segmentation_loss
@@ -177,6 +178,13 @@ def test_torch_and_opacus_draw_no_noise(data: SiteData, monkeypatch: pytest.Monk
         monkeypatch.setattr(torch.Tensor, name, forbidden)
     options = {"round_number": 1, "runtime": RUNTIME, "noise_multiplier": 1.0, "secret": Secret()}
     assert np.isfinite(train_private(weights, data, JOB, **options).update).all()
+
+
+def test_fedprox_holds_a_private_site_near_the_global_model_too(data: SiteData) -> None:
+    plain = private_job(sampling_rate=1.0)
+    held = plain.model_copy(update={"algorithm": FedProx(name="fedprox", proximal=1000.0)})
+    free, near = (np.linalg.norm(run(data, job, noise_multiplier=1e-6).update) for job in (plain, held))
+    assert near < 0.8 * free
 
 
 def test_nothing_that_takes_a_secret_takes_a_seed() -> None:
