@@ -254,6 +254,7 @@ class ReleaseRefused(FedwardError):
             "not_installed",
             "no_active_model",
             "wrong_modality",
+            "task_not_reported",
         }
     )
 

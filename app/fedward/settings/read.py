@@ -156,7 +156,7 @@ def _hint(key: str, known: list[str]) -> str:
     if key in _CODE_KEYS:
         return "; nothing here names code, a path or a command"
     close = get_close_matches(key, known, n=1, cutoff=0.75)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {close[0]}?" if close and close[0] != key else ""
 
 
 def _found(value: Any) -> str:
