@@ -10,7 +10,7 @@ from fedward.models.networks import build
 from fedward.models.runtime import Runtime
 from fedward.settings.networks import UNet3D
 from fedward.settings.tasks import Segmentation
-from fedward.training.local import segmentation_loss
+from fedward.training.segmentation_loss import segmentation_loss
 
 BALL = Segmentation(kind="segmentation", classes=("ball",), measure="dice")
 SIZE = 16

@@ -13,8 +13,8 @@ from fedward.models.runtime import Runtime
 from fedward.settings.networks import AnyNetwork, MultiTaskDenseNet3D, UNet3D, ViT3D
 from fedward.settings.tasks import AnyTask, Classification, MultiTask, Segmentation
 from fedward.training.classification_loss import classification_loss
-from fedward.training.local import segmentation_loss
 from fedward.training.multitask_loss import MultiTaskTruth, multitask_loss
+from fedward.training.segmentation_loss import segmentation_loss
 
 SEGMENTATION = Segmentation(kind="segmentation", classes=("one", "two"), measure="dice")
 CLASSIFICATION = Classification(

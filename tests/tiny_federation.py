@@ -21,6 +21,8 @@ from fedward.settings.job import (
     UNet3D,
     Window,
 )
+from fedward.settings.networks import ViT3D
+from fedward.settings.tasks import Classification
 from fedward_flare.jobs import prepare
 from fedward_flare.releases import keep_document
 from fedward_flare.results import FinishedJob
@@ -43,6 +45,7 @@ modality = "CT"
 classes = {{ nodule = 1 }}
 
 [bounds]
+networks = ["unet3d", "vit3d"]
 exchange_modes = ["plain", "secure-sum", "ckks"]
 min_sites = 2
 min_patients = 3
@@ -102,6 +105,14 @@ def training_job(
         ),
         exchange=Exchange(mode=mode, max_update_norm=1000.0),
     )
+
+
+def classifying(job: TrainingJob) -> TrainingJob:
+    """Give the same job with a small transformer that says whether a patch is around a nodule."""
+    task = Classification(kind="classification", classes=("elsewhere", "nodule"), positive="nodule")
+    network = ViT3D(name="vit3d", window=(16, 16, 16), token=(8, 8, 8), hidden=24, layers=2, heads=3, mlp=32)
+    changed = job.model_copy(update={"task": task, "network": network})
+    return TrainingJob.model_validate(changed.model_dump())
 
 
 @dataclass

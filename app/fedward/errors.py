@@ -265,6 +265,7 @@ class ReleaseRefused(FedwardError):
             "not_installed",
             "no_active_model",
             "wrong_modality",
+            "task_not_reported",
         }
     )
 

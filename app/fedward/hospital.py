@@ -29,8 +29,9 @@ from fedward.privacy.ledger import Ledger, Terms
 from fedward.privacy.plan import Spent
 from fedward.release.model_store import find_installed, install_release, load_installed
 from fedward.release.package import Release, ReleaseParts, Trust
+from fedward.release.passport import reported_task
 from fedward.settings.admission import admit
-from fedward.settings.job import TrainingJob
+from fedward.settings.job import Segmentation, TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
 from fedward.store.audit import Audit
 from fedward.store.database import Database
@@ -289,7 +290,9 @@ class Hospital:
         end_job(self.database, job_id=document.id, now=self.clock())
 
     def install_parts(self, parts: ReleaseParts) -> Release:
-        """Verify a release and keep it as a candidate; activate it where the site file says so.
+        """Verify a release and keep it as a candidate.
+
+        It is activated where the site file says so, unless no report can hold what it answers.
 
         Raises:
             ReleaseRefused: it must not be installed.
@@ -303,7 +306,7 @@ class Hospital:
         self.audit.note(
             "release", done="installed", name=passport.name, number=passport.number, model=passport.model_sha256
         )
-        if self.site.models.auto_activate:
+        if self.site.models.auto_activate and isinstance(passport.task, Segmentation):
             activate(self.database, name=passport.name, number=passport.number, now=self.clock())
             self.audit.note("release", done="activated", name=passport.name, number=passport.number)
         return release
@@ -312,10 +315,10 @@ class Hospital:
         """Make the installed release ``NAME-NUMBER`` the running model, after checking that it has not changed.
 
         Raises:
-            ReleaseRefused: it is not installed here, or has been altered.
+            ReleaseRefused: it is not installed here, has been altered, or is ``task_not_reported``.
         """
         stored = find_installed(self.database, reference)
-        load_installed(stored, state=self.site.state)
+        reported_task(load_installed(stored, state=self.site.state).passport)
         activate(self.database, name=stored.name, number=stored.number, now=self.clock())
         self.audit.note("release", done="activated", name=stored.name, number=stored.number)
         return stored.name, stored.number

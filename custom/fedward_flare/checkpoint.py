@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from fedward.errors import StoreError
+from fedward.federation.algorithms import State
 from fedward.federation.best import Choice
 from fedward.federation.record import JobRecord
 from fedward.federation.round import Participation
@@ -34,6 +36,7 @@ class Committed:
         number: The last committed round.
         weights: The model that it ended with.
         best_weights: The best model so far, if there is one.
+        state: What the server's algorithm keeps.
         record: The job's record.
         choice: How the best was chosen.
         participation: What is known of the sites.
@@ -42,6 +45,7 @@ class Committed:
     number: int
     weights: Weights
     best_weights: Weights | None
+    state: State
     record: JobRecord
     choice: Choice
     participation: Participation
@@ -69,6 +73,7 @@ class Checkpoint:
             "participation": _PARTICIPATION.dump_json(committed.participation),
         }
         arrays = {name: np.frombuffer(text, np.uint8) for name, text in texts.items()}
+        states = {f"state{place}": part for place, part in enumerate(committed.state)}
         best = committed.best_weights
         buffer = io.BytesIO()
         np.savez(
@@ -78,6 +83,7 @@ class Checkpoint:
             weights=committed.weights,
             best_weights=np.empty(0, np.float32) if best is None else best,
             **arrays,
+            **states,
         )
         write_bytes(self.folder / _STATE, buffer.getvalue())
 
@@ -97,11 +103,12 @@ class Checkpoint:
                     number=int(parts["number"]),
                     weights=parts["weights"],
                     best_weights=best if best.size else None,
+                    state=tuple(parts[f"state{place}"] for place in range(sum("state" in name for name in parts))),
                     record=JobRecord.model_validate_json(parts["record"].tobytes()),
                     choice=_CHOICE.validate_json(parts["choice"].tobytes()),
                     participation=_PARTICIPATION.validate_json(parts["participation"].tobytes()),
                 )
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise StoreError("cannot_read", f"{path.name} of the job is damaged: {error}") from error
 
     def next_attempt(self) -> int:

@@ -1,7 +1,7 @@
-"""The server's side of a training job: rounds of train and average, and the best global model kept.
+"""The server's side of a training job: rounds of train and combine, and the best global model kept.
 
 One task a round has each site validate the model that comes in and then train on it; a last task validates the last
-model. What a round is, who counts and what the mean is stands in :mod:`fedward.federation`; this carries it.
+model. What a round is, who counts and what becomes of the updates stands in :mod:`fedward.federation`; this carries it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, ModelError, RoundFailed
 from fedward.evaluation.tensorboard import Curves
-from fedward.federation.averaging import apply_update
+from fedward.federation.algorithms import RoundFacts, State, server_of
 from fedward.federation.best import Choice, global_metric, noised_score
 from fedward.federation.ckks import Encrypted
 from fedward.federation.record import RoundRecord, SitePrivacy
@@ -65,6 +65,8 @@ class TrainController(JobController):
         if not isinstance(self._document.job, TrainingJob):
             raise ModelError("wrong_input", f"expected a training job, got {self._document.job.kind}")
         self._job = self._document.job
+        self._server = server_of(self._job.algorithm)
+        self._state: State = ()
         self._participation = Participation(sites=self._document.sites)
         self._late: set[str] = set()
         self._heads = SeenHeads(Path())
@@ -88,7 +90,15 @@ class TrainController(JobController):
             for number in range(done + 1, self._job.training.rounds + 1):
                 weights = self._round(number, weights, curves=curves, context=context)
                 checkpoint.write(
-                    Committed(number, weights, self._best_weights, self._record, self._choice, self._participation)
+                    Committed(
+                        number,
+                        weights,
+                        self._best_weights,
+                        self._state,
+                        self._record,
+                        self._choice,
+                        self._participation,
+                    )
                 )
             self._close_with_validation(weights, curves=curves, context=context)
         self._keep_best()
@@ -98,10 +108,12 @@ class TrainController(JobController):
         """Go on from the last committed round, or begin; give its number and the model."""
         committed = checkpoint.read()
         if committed is None:
-            return 0, initial_weights(self._job)
+            weights = initial_weights(self._job)
+            self._state = self._server.init(weights)
+            return 0, weights
         self._record = committed.record
         self._choice, self._participation = committed.choice, committed.participation
-        self._best_weights = committed.best_weights
+        self._best_weights, self._state = committed.best_weights, committed.state
         return committed.number, committed.weights
 
     def _round(self, number: int, weights: Weights, *, curves: Curves, context: Context) -> Weights:
@@ -161,14 +173,16 @@ class TrainController(JobController):
         self._record = self._record.with_round(record)
         if failure is not None:
             raise failure
-        outcome = current.close(mean)
+        outcome = current.close(mean, combine=self._server.combine)
         spent = {f"epsilon/{site}": one.epsilon for site, one in self._privacy.items()}
         curves.add(number, {"round/seconds": record.seconds, "round/sites": len(outcome.weights), **spent})
         if number > 1:
             self._note_validation(
                 number - 1, weights, metrics=outcome.metrics, shares=outcome.weights, summed=summed, curves=curves
             )
-        return apply_update(weights, outcome.update)
+        share = sum(outcome.weights.values()) / sum(self._participation.weights.values())
+        following, self._state = self._server.apply(self._state, weights, outcome.update, RoundFacts(share=share))
+        return following
 
     def _close_with_validation(self, weights: Weights, *, curves: Curves, context: Context) -> None:
         """Have the sites validate the last model; all rounds are done, so nobody's silence fails the job."""

@@ -19,12 +19,15 @@ from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.weights import layout_of, named
 from fedward.release.make import make_release
+from fedward.release.model_store import find_installed, load_installed
 from fedward.release.package import ReleaseParts, model_bytes
-from fedward.settings.job import PublishJob, Sites
+from fedward.release.passport import parse_passport
+from fedward.report.studies import Run, report_studies
+from fedward.settings.job import PublishJob, Sites, TrainingJob
 from fedward.store.releases import active_release
 from hospital_cases import SITES, Site, document_of, make_site, signed, signer
 from release_cases import CERTIFICATE, KEY
-from tiny_federation import training_job
+from tiny_federation import classifying, training_job
 from trust_cases import NOW, inference_job
 
 JOB = training_job(rounds=2, minimum=2)
@@ -49,6 +52,7 @@ class Trained:
 
     def release(self, number: int = 1) -> ReleaseParts:
         """Sign the last model, as the coordinator does with what the server kept."""
+        job = self.document.job
         entries = tuple(
             RoundRecord(number=n, seconds=1.0, weights=dict.fromkeys(SITES, 10), failures={}) for n in (1, 2)
         )
@@ -60,14 +64,14 @@ class Trained:
                 "weights_sha256": hashlib.sha256(self.weights.tobytes()).hexdigest(),
             }
         )
-        layout = layout_of(build(JOB.network, task=JOB.task))
+        layout = layout_of(build(job.network, task=job.task))
         model = model_bytes(named(layout, self.weights))
         return make_release(model, self.document, record, number=number, now=NOW, key=KEY, certificate=CERTIFICATE)
 
 
-def train(hospital: Hospital) -> Trained:
-    document = hospital.accept(signed(document_of(JOB)))
-    weights, rounds = initial_weights(JOB), []
+def train(hospital: Hospital, job: TrainingJob = JOB) -> Trained:
+    document = hospital.accept(signed(document_of(job)))
+    weights, rounds = initial_weights(job), []
     for number in (1, 2):
         task = RoundTask(document=document, number=number, weights=weights)
         rounds.append(hospital.train_round(task))
@@ -101,6 +105,25 @@ def test_from_the_signed_job_to_the_reports(site: Site) -> None:
     assert len(list(reports.rglob("report.json"))) == len(list(reports.rglob("report.html"))) == 12
     assert counts["refused"] == 0
     assert all(count % 5 == 0 for count in counts.values())
+
+
+def test_a_classifier_is_trained_validated_released_and_installed_but_not_run(site: Site) -> None:
+    hospital = site.open()
+    trained = train(hospital, classifying(JOB))
+    assert set(trained.rounds[1].metrics) == {"validation_score", "validation_cases"}
+    assert 0 <= trained.rounds[1].metrics["validation_score"] <= 1
+    parts = trained.release()
+    passport = parse_passport(parts.passport)
+    assert (passport.task, passport.network) == (classifying(JOB).task, classifying(JOB).network)
+    hospital.install(hospital.accept(signed(publishing(parts))), parts)
+    with pytest.raises(ReleaseRefused, match="no_active_model"):
+        active_release(hospital.database)
+    with pytest.raises(ReleaseRefused, match="task_not_reported"):
+        hospital.activate("ball-1")
+    release = load_installed(find_installed(hospital.database, "ball-1"), state=hospital.site.state)
+    run = Run(release=release, out=site.folder / "reports", site="north", now=NOW)
+    with pytest.raises(ReleaseRefused, match="task_not_reported"):
+        report_studies(run, [], [], compute=hospital.site.compute)
 
 
 def second_round(site: Site, *, forget: bool = False) -> np.ndarray:

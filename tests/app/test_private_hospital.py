@@ -19,7 +19,7 @@ from fedward.privacy.plan import Plan
 from fedward.settings.job import PrivateTraining, TrainingJob
 from fedward.store.database import FILE_NAME
 from hospital_cases import Site, document_of, make_site, signed
-from tiny_federation import training_job
+from tiny_federation import classifying, training_job
 
 
 def private_job(**changes: object) -> TrainingJob:
@@ -62,6 +62,15 @@ def do(
 
 def kinds(hospital: Hospital) -> list[str]:
     return [line["kind"] for line in hospital.ledger().entries().contents]
+
+
+def test_a_private_classifier_is_charged_and_noised_like_any_other_job(site: Site) -> None:
+    job = classifying(private_job())
+    hospital, document = begin(site, job)
+    rounds, closing = do(hospital, document, job)
+    assert kinds(hospital) == ["open", "reserve", *["charge", "seal", "sent"] * 3, "close"]
+    assert set(closing.metrics) == {"validation_total", "validation_patients"}
+    assert [answer.spent for answer in rounds] == [Plan(job, hospital.site.privacy).spent_after(n) for n in (1, 2)]
 
 
 def test_every_answer_was_charged_sealed_and_noted_and_says_what_it_cost(site: Site) -> None:

@@ -22,6 +22,7 @@ from fedward.federation.record import JobRecord
 from fedward.hospital import Evaluated, TrainedRound
 from fedward.models.initial import initial_weights
 from fedward.release.package import ReleaseParts, write_release
+from fedward.settings.algorithms import AnyAlgorithm, CoordinateMedian, FedAvgM
 from fedward.settings.job import InferenceJob, PublishJob, Sites, TrainingJob
 from fedward_flare import exchange, tasks
 from fedward_flare.controllers import JobController
@@ -122,6 +123,26 @@ def test_each_round_adds_the_mean_weighted_by_the_sites_public_weights(
     start = np.sort(initial_weights(job))
     # Two rounds of 0.04 * 20 / 40.
     np.testing.assert_allclose(np.sort(kept_model(one)), start + 0.04, atol=1e-6)
+
+
+def with_algorithm(job: TrainingJob, algorithm: AnyAlgorithm) -> TrainingJob:
+    return job.model_copy(update={"algorithm": algorithm})
+
+
+def test_an_algorithms_state_goes_on_from_round_to_round(job: TrainingJob, bench: Callable[..., Bench]) -> None:
+    one = bench(with_algorithm(job, FedAvgM(name="fedavgm", momentum=0.5)))
+    assert one.run().status == "completed"
+    # Every mean update is 0.01: the velocity is 0.01 after the first round and 0.5 * 0.01 + 0.01 after the second.
+    np.testing.assert_allclose(np.sort(kept_model(one)), np.sort(initial_weights(job)) + 0.025, atol=1e-6)
+
+
+def test_a_median_leaves_out_the_site_that_is_far_off(job: TrainingJob, bench: Callable[..., Bench]) -> None:
+    job = job.model_copy(update={"exchange": job.exchange.model_copy(update={"max_update_norm": 1e6})})
+    far_off = {"north": trainer(step=50.0, weight=1000), "south": trainer(step=0.02)}
+    one = bench(with_algorithm(job, CoordinateMedian(name="median")), **far_off)
+    record = one.run()
+    assert set(record.rounds[0].weights) == set(SITES)
+    np.testing.assert_allclose(np.sort(kept_model(one)), np.sort(initial_weights(job)) + 0.04, atol=1e-6)
 
 
 def test_the_model_with_the_best_score_is_kept_and_named_by_its_hash(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedward.evaluation.centred import score_places
 from fedward.evaluation.summary import CaseScore, score_case
 from fedward.imaging.cases import Case
 from fedward.models.networks import build
@@ -15,6 +16,7 @@ from fedward.models.runtime import Runtime
 from fedward.models.sliding_window import predict_image
 from fedward.models.weights import write_weights
 from fedward.settings.job import TrainingJob
+from fedward.settings.tasks import Classification
 
 
 def score_cases(
@@ -25,7 +27,7 @@ def score_cases(
     runtime: Runtime,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[CaseScore, ...]:
-    """Predict every case by sliding window and score it on the series' own grid.
+    """Score every case: a segmentation by sliding window on the series' own grid, a classification place by place.
 
     Args:
         weights: Flat float32 of the job's network.
@@ -47,6 +49,8 @@ def score_cases(
 def _score(
     module: torch.nn.Module, case: Case, job: TrainingJob, *, runtime: Runtime, should_stop: Callable[[], bool]
 ) -> CaseScore:
+    if isinstance(job.task, Classification):
+        return score_places(module, case, job, task=job.task, runtime=runtime, should_stop=should_stop)
     prediction = predict_image(
         module, case.image(), case.source, job.training.patch_size, runtime=runtime, should_stop=should_stop
     )

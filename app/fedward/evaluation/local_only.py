@@ -18,6 +18,7 @@ from fedward.evaluation.summary import CaseScore
 from fedward.imaging.cases import SiteData
 from fedward.models.initial import initial_weights
 from fedward.models.runtime import Runtime, choose_runtime
+from fedward.settings.algorithms import FEDAVG
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import Compute, SiteSettings
 from fedward.training.local import train
@@ -45,6 +46,8 @@ def train_alone(site: SiteSettings, job: TrainingJob) -> NDArray[np.float32]:
     Raises:
         SourceError: the site has nothing to train on.
     """
+    # Alone there is no global model to be held near.
+    job = job.model_copy(update={"algorithm": FEDAVG})
     runtime = runtime_of(job, site.compute)
     data = SiteData.open(site, job, parts=["train"])
     weights, state = initial_weights(job), None

@@ -20,8 +20,8 @@ class CaseScore:
 
     Attributes:
         patient: The patient's key; it stays at the site.
-        values: ``lesion_dice``: one value a true lesion; ``dice``: the mean over the classes that are there.
-        false_positives: Predicted components where no lesion is; None for ``dice``.
+        values: ``lesion_dice``, ``auc``: one value a true lesion; ``dice``: the mean over the classes that are there.
+        false_positives: Predicted components where no lesion is; None for ``dice`` and ``auc``.
         class_dice: ``dice``: one value a class, None where neither prediction nor truth has it; else empty.
     """
 

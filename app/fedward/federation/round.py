@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from fedward.errors import RoundFailed, UpdateRefused
 from fedward.federation.averaging import weighted_mean
 from fedward.federation.checks import check_update, check_weight
+
+#: Gives one update of the sites' updates and weights.
+Combine = Callable[[Mapping[str, NDArray[np.float32]], Mapping[str, int]], NDArray[np.float32]]
 
 #: The code of a site that did not answer in time.
 DEADLINE_MISSED = "deadline_missed"
@@ -58,7 +61,7 @@ class Outcome:
 
     Attributes:
         number: The round's number.
-        update: The weighted mean, flat float32.
+        update: The sites' updates combined, flat float32.
         weights: Of the sites that contributed.
         failures: The code of each site that did not.
         metrics: By contributing site.
@@ -158,11 +161,12 @@ class Round:
                 f"found {len(self.contributions)} ({failures or 'no failures'})",
             )
 
-    def close(self, mean: NDArray[np.float32] | None = None) -> Outcome:
-        """Average what has come.
+    def close(self, mean: NDArray[np.float32] | None = None, *, combine: Combine = weighted_mean) -> Outcome:
+        """Combine what has come.
 
         Args:
             mean: The weighted mean where an encrypted sum has given it.
+            combine: What to make of the sites' own updates elsewhere.
 
         Raises:
             RoundFailed: ``too_few_sites``: fewer contributions than the minimum.
@@ -172,7 +176,7 @@ class Round:
         updates = {site: given.update for site, given in self.contributions.items() if given.update is not None}
         return Outcome(
             number=self.number,
-            update=weighted_mean(updates, weights) if mean is None else mean,
+            update=combine(updates, weights) if mean is None else mean,
             weights=weights,
             failures=self.all_failures(),
             metrics={site: given.metrics for site, given in self.contributions.items()},

@@ -122,7 +122,7 @@ class SiteData:
         """Do the same for studies that are already listed. A refused series or label costs its own case only."""
         key = read_split_key(site.state)
         namings = tuple(source.classes for source in site.data)
-        cache = Cache(site.state / "cache", job.input, job.task.classes, namings=namings)
+        cache = Cache(site.state / "cache", job.input, job.task.label_classes, namings=namings)
         labelled = sorted(
             (study for study in studies if study.has_label and study.modality == job.input.modality),
             key=lambda study: (site.patient_of(study.patient_key), study.series_instance_uid),
@@ -139,7 +139,7 @@ class SiteData:
         for number, (study, case) in enumerate(asked, start=1):
             if should_stop():
                 raise Stopped("aborted", f"preparing was asked to end after {number - 1} of {len(asked)} cases")
-            refused += _prepare(study, case, job.task.classes)
+            refused += _prepare(study, case, job.task.label_classes)
             if progress:
                 progress(number, len(asked))
         lost = {verdict.series_instance_uid for verdict in refused}
@@ -222,4 +222,4 @@ def _prepare(study: StudyCase, case: Case, classes: tuple[str, ...]) -> list[Ver
 def _nothing_found(site: SiteSettings, job: TrainingJob, refused: list[Verdict]) -> str:
     causes = sorted({verdict.code for verdict in refused})
     reason = f"; {len(refused)} refused: {', '.join(causes)}" if refused else ""
-    return f"{site.name} has no labelled {job.input.modality} series with {list(job.task.classes)}{reason}"
+    return f"{site.name} has no labelled {job.input.modality} series with {list(job.task.label_classes)}{reason}"

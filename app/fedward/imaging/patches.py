@@ -47,11 +47,11 @@ class Batch:
 
     Attributes:
         images: Shape ``(batch, 1, superior, posterior, left)``, float32.
-        labels: Same shape, uint8.
+        labels: Same shape, uint8; for classification ``(batch,)``, int64: the class of each patch.
     """
 
     images: NDArray[np.float32]
-    labels: NDArray[np.uint8]
+    labels: NDArray[np.uint8] | NDArray[np.int64]
 
 
 def draw_batch(
@@ -68,27 +68,32 @@ def draw_batch(
         randomness: The site's own stream, or one patient's.
     """
     shape = (count, 1, *training.patch_size)
-    batch = Batch(np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.uint8))
+    images, labels = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.uint8)
     for index in range(count):
-        number = step * count + index
-        image, label = _draw_patch(cases, number, training, randomness)
-        batch.images[index, 0], batch.labels[index, 0] = image, label
-    return batch
+        images[index, 0], labels[index, 0] = _draw_patch(cases, step * count + index, training, randomness)
+    return Batch(images, labels)
+
+
+def choose_case(
+    cases: Sequence[TrainingCase], number: int, *, positive_share: float, randomness: Seeded
+) -> tuple[TrainingCase, bool]:
+    """Give the case of a stream's ``number``-th patch, and whether the patch is to show its foreground."""
+    with_foreground = [case for case in cases if case.foreground.count]
+    positives_before = floor(number * positive_share)
+    if with_foreground and floor((number + 1) * positive_share) > positives_before:
+        return with_foreground[_turn(len(with_foreground), positives_before, randomness, "positive")], True
+    return cases[_turn(len(cases), number - positives_before, randomness, "any")], False
 
 
 def _draw_patch(
     cases: Sequence[TrainingCase], number: int, training: Training, randomness: Seeded
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     generator = randomness.generator("patch", number)
-    with_foreground = [case for case in cases if case.foreground.count]
-    positives_before = floor(number * training.positive_share)
-    is_positive = bool(with_foreground) and floor((number + 1) * training.positive_share) > positives_before
+    case, is_positive = choose_case(cases, number, positive_share=training.positive_share, randomness=randomness)
     if is_positive:
-        case = with_foreground[_turn(len(with_foreground), positives_before, randomness, "positive")]
         middle = case.foreground.draw(generator)
         start = _start_around(middle, case.image.shape, training.patch_size, generator)
     else:
-        case = cases[_turn(len(cases), number - positives_before, randomness, "any")]
         start = _start_in_patient(case, training.patch_size, generator)
     image = cut(case.image, start, training.patch_size).astype(np.float32)
     return augment(image, cut(case.label, start, training.patch_size), training.augmentation, generator)

@@ -13,23 +13,24 @@ from fedward.models.networks import build
 from fedward.models.runtime import Runtime
 from fedward.models.weights import flattened, layout_of, write_weights
 from fedward.release.package import Release, ReleaseParts, parameters_of
-from fedward.release.passport import Passport
+from fedward.release.passport import Passport, reported_task
 
 
 def load_model(release: Release, *, runtime: Runtime) -> LoadedModel:
     """Build the release's network, fill it with its weights and place it on ``runtime``'s device.
 
     Raises:
-        ReleaseRefused: ``altered_model``: the file's parameters are not this network's.
+        ReleaseRefused: ``altered_model``: the file's parameters are not this network's; ``task_not_reported``.
     """
     passport = release.passport
+    task = reported_task(passport)
     module = build(passport.network, task=passport.task)
     write_weights(module, flat_weights(release.parts, passport))
     return LoadedModel(
         facts=facts_of(release),
         network=runtime.place_module(module).eval(),
         input=passport.input,
-        task=passport.task,
+        task=task,
         patch_size=passport.patch_size,
     )
 

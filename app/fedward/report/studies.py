@@ -18,6 +18,7 @@ from fedward.inference.predict import infer_volume
 from fedward.models.runtime import Runtime, choose_runtime
 from fedward.randomness import Secret
 from fedward.release.package import Release
+from fedward.release.passport import reported_task
 from fedward.report.write import write_refusal, write_report
 from fedward.settings.site import Compute, SiteSettings
 
@@ -80,6 +81,9 @@ def report_studies(
 
     Returns:
         Counts under ``findings``, ``no_findings``, ``refused`` and ``other_modality``.
+
+    Raises:
+        ReleaseRefused: ``task_not_reported``: no report can hold what the model answers.
     """
     model, runtime = _load(run.release, compute)
     randomness = Secret()
@@ -125,7 +129,7 @@ def _load(release: Release, compute: Compute) -> tuple[LoadedModel, Runtime]:
     runtime = choose_runtime(
         compute,
         network=passport.network,
-        task=passport.task,
+        task=reported_task(passport),
         patch_size=passport.patch_size,
         batch_size=_BATCH,
     )

@@ -17,6 +17,8 @@ class _Algorithm(Settings):
     is_linear: ClassVar[bool] = True
     #: Whether local training must be plain gradient descent: the algorithm reads gradients off the update.
     needs_plain_descent: ClassVar[bool] = False
+    #: What each site must keep of its own from round to round beside the optimiser's state; empty where nothing.
+    kept_at_site: ClassVar[str] = ""
 
 
 class FedAvg(_Algorithm):
@@ -67,6 +69,7 @@ class Scaffold(_Algorithm):
     """FedAvg over sites that each correct their gradients towards everybody's (Karimireddy et al. 2020, option II)."""
 
     needs_plain_descent: ClassVar[bool] = True
+    kept_at_site: ClassVar[str] = "a control"
 
     name: Literal["scaffold"]
     server_learning_rate: Rate = 1.0
@@ -74,6 +77,8 @@ class Scaffold(_Algorithm):
 
 class FedBN(_Algorithm):
     """FedAvg of all but the norms' parameters, which each site keeps for itself (Li et al. 2021)."""
+
+    kept_at_site: ClassVar[str] = "its norms' parameters"
 
     name: Literal["fedbn"]
     server_learning_rate: Rate = 1.0
@@ -100,6 +105,9 @@ class TrimmedMean(_Algorithm):
     trimmed_share: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
 
 
+#: FedAvg as it stands in the paper.
+FEDAVG = FedAvg(name="fedavg")
+
 AnyAlgorithm = FedAvg | FedAvgM | FedOpt | FedProx | Scaffold | FedBN | CoordinateMedian | TrimmedMean
 
 
@@ -110,4 +118,14 @@ def algorithm_faults(algorithm: AnyAlgorithm, *, exchange_mode: str) -> tuple[st
     return (
         f"algorithm {algorithm.name} must see each site's own update, which exchange mode {exchange_mode} never shows: "
         "choose one that works on the sum, or mode plain",
+    )
+
+
+def site_faults(algorithm: AnyAlgorithm) -> tuple[str, ...]:
+    """Say why the sites cannot do their part of an algorithm, one sentence; nothing where they can."""
+    if not algorithm.kept_at_site:
+        return ()
+    return (
+        f"algorithm {algorithm.name} asks each site to keep {algorithm.kept_at_site} of its own from round to round, "
+        "which no site does yet: choose another",
     )

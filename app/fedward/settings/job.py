@@ -11,14 +11,20 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fedward.settings.algorithms import FEDAVG, AnyAlgorithm, algorithm_faults, site_faults
 from fedward.settings.networks import UNet3D as UNet3D
-from fedward.settings.networks import fit_faults
+from fedward.settings.networks import ViT3D, fit_faults
 from fedward.settings.read import Name, Settings, SpacingMm
+from fedward.settings.tasks import Classification
 from fedward.settings.tasks import Segmentation as Segmentation
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Modality = Literal["CT", "MR", "PT"]
+
+#: What a job may train, and with what.
+TrainedTask = Annotated[Segmentation | Classification, Field(discriminator="kind")]
+TrainedNetwork = Annotated[UNet3D | ViT3D, Field(discriminator="name")]
 
 
 class Window(Settings):
@@ -163,19 +169,39 @@ class _Job(Settings):
 
 
 class TrainingJob(_Job):
-    """Train one network over all sites and keep the best global model."""
+    """Train one network over all sites and keep the best global model.
+
+    ``algorithm`` says how the sites' updates become the next model; FedAvg where the job is silent.
+    """
 
     kind: Literal["train"]
     input: Input
-    task: Segmentation
-    network: UNet3D
+    task: TrainedTask
+    network: TrainedNetwork
     training: Training
     exchange: Exchange
+    algorithm: Annotated[AnyAlgorithm, Field(discriminator="name")] = FEDAVG
     privacy: PrivateTraining | None = None
 
     @model_validator(mode="after")
     def _network_fits_task_and_patch(self) -> Self:
         faults = fit_faults(self.network, self.task, self.training.patch_size)
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _labels_tell_the_classes_apart(self) -> Self:
+        if isinstance(self.task, Classification) and len(self.task.classes) != 2:
+            raise ValueError(
+                f"task.classes must be two, got {len(self.task.classes)}: an image's class is whether the voxel at its "
+                "centre is labelled"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _algorithm_can_run(self) -> Self:
+        faults = (*algorithm_faults(self.algorithm, exchange_mode=self.exchange.mode), *site_faults(self.algorithm))
         if faults:
             raise ValueError("; ".join(faults))
         return self

@@ -27,8 +27,8 @@ SpacingMm = tuple[
 
 M = TypeVar("M")
 
-#: The key that tells the kinds of a table apart.
-_TAG = "kind"
+#: The key that tells the kinds of a table apart, and the one that names a network or an algorithm.
+_KIND, _NAME = "kind", "name"
 
 #: Keys by which other systems' files name code; here they deserve more than "unknown".
 _CODE_KEYS = {"args", "class", "class_path", "command", "components", "executor", "module", "path", "script", "url"}
@@ -94,9 +94,11 @@ def _fault(fault: Mapping[str, Any], document: Mapping[str, Any], known: list[st
         case "missing":
             return f"{key}: missing"
         case "union_tag_not_found":
-            return f"{_joined(key, _TAG)}: missing"
+            return f"{_joined(key, _tag(context))}: missing"
         case "union_tag_invalid":
-            return f"{_joined(key, _TAG)}: should be one of {context['expected_tags']}, found {context['tag']!r}"
+            return (
+                f"{_joined(key, _tag(context))}: should be one of {context['expected_tags']}, found {context['tag']!r}"
+            )
         case "string_pattern_mismatch" if context["pattern"] == _NAME_PATTERN:
             expected = "should be a name of 1 to 64 of a-z, 0-9, _ and -, never a path"
         case _:
@@ -113,13 +115,24 @@ def _key(fault: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     key = ""
     for place, part in enumerate(fault["loc"]):
         is_key = names_a_key and place == len(fault["loc"]) - 1
-        if isinstance(here, Mapping) and part == here.get(_TAG) and not tag_seen and not is_key:
+        if not tag_seen and not is_key and _is_tag(part, here):
             tag_seen = True
             continue
         if part != "[key]":
             key = _joined(key, part)
         here, tag_seen = _below(here, part), False
     return key
+
+
+def _tag(context: Mapping[str, Any]) -> str:
+    return str(context["discriminator"]).strip("'")
+
+
+def _is_tag(part: str | int, table: Any) -> bool:
+    """Whether a part of a place is the table's own kind or name; a name may also be that of a key in the table."""
+    if not isinstance(table, Mapping):
+        return False
+    return part == table.get(_KIND) or (part == table.get(_NAME) and part not in table)
 
 
 def _below(value: Any, part: str | int) -> Any:
@@ -143,7 +156,7 @@ def _hint(key: str, known: list[str]) -> str:
     if key in _CODE_KEYS:
         return "; nothing here names code, a path or a command"
     close = get_close_matches(key, known, n=1, cutoff=0.75)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {close[0]}?" if close and close[0] != key else ""
 
 
 def _found(value: Any) -> str:

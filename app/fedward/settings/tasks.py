@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,11 @@ class Segmentation(Settings):
         _check_differ(self.classes)
         return self
 
+    @property
+    def label_classes(self) -> tuple[str, ...]:
+        """The classes that a hospital's labels must name."""
+        return self.classes
+
 
 class Classification(Settings):
     """Say which of ``classes`` an image belongs to.
@@ -42,7 +47,11 @@ class Classification(Settings):
         class_weights: How much one image of each class counts in training; a constant of the job, never computed from
             a hospital's patients. Empty: all alike.
         operating_point: An image counts as positive from this probability of ``positive`` on.
+        measure: What validation reports: the share of a scan's places without a lesion that get a lower probability
+            than the lesion does, for each lesion.
     """
+
+    measure: ClassVar[str] = "auc"
 
     kind: Literal["classification"]
     classes: Annotated[tuple[Name, ...], Field(min_length=2, max_length=32)]
@@ -58,6 +67,11 @@ class Classification(Settings):
         if self.class_weights and len(self.class_weights) != len(self.classes):
             raise ValueError(f"class_weights must be {len(self.classes)}, one a class, got {len(self.class_weights)}")
         return self
+
+    @property
+    def label_classes(self) -> tuple[str, ...]:
+        """The classes that a hospital's labels must name: an image's class is drawn from the voxels at its centre."""
+        return (self.positive,)
 
     @property
     def weights(self) -> tuple[float, ...]:

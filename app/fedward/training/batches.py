@@ -10,10 +10,12 @@ from typing import TypeVar
 
 import torch
 
+from fedward.imaging.centred import draw_classified_batch
 from fedward.imaging.patches import Batch, TrainingCase, draw_batch
 from fedward.models.runtime import Runtime
 from fedward.randomness import Seeded
-from fedward.settings.job import Training
+from fedward.settings.job import TrainingJob
+from fedward.settings.tasks import Classification
 
 Placed = tuple[torch.Tensor, torch.Tensor]
 Item = TypeVar("Item")
@@ -24,23 +26,28 @@ _AHEAD = 4
 
 @contextmanager
 def batches(
-    cases: Sequence[TrainingCase], steps: range, *, training: Training, randomness: Seeded, runtime: Runtime
+    cases: Sequence[TrainingCase], steps: range, *, job: TrainingJob, randomness: Seeded, runtime: Runtime
 ) -> Iterator[Iterator[Placed]]:
     """Give the steps' batches as ``(images, labels)`` on the device.
 
     A CPU draws each batch when it is asked for: a second thread would take the core that trains. Before a CUDA device
     a thread draws ahead into pinned memory; it ends with the block. The batches are the same either way.
     """
-    drawn = (
-        draw_batch(cases, count=training.batch_size, step=step, training=training, randomness=randomness)
-        for step in steps
-    )
+    drawn = (draw(cases, count=job.training.batch_size, step=step, job=job, randomness=randomness) for step in steps)
     pairs = (tensors(batch, pinned=runtime.is_cuda) for batch in drawn)
     if not runtime.is_cuda:
         yield (placed(pair, runtime) for pair in pairs)
         return
     with ahead(pairs, depth=_AHEAD) as prepared:
         yield (placed(pair, runtime) for pair in prepared)
+
+
+def draw(cases: Sequence[TrainingCase], *, count: int, step: int, job: TrainingJob, randomness: Seeded) -> Batch:
+    """Draw one step's patches with the labels that the job's task asks for."""
+    training, task = job.training, job.task
+    if isinstance(task, Classification):
+        return draw_classified_batch(cases, count=count, step=step, training=training, task=task, randomness=randomness)
+    return draw_batch(cases, count=count, step=step, training=training, randomness=randomness)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.losses.dice import DiceCELoss
 from numpy.typing import NDArray
 
 from fedward.errors import Stopped
@@ -19,7 +18,9 @@ from fedward.models.weights import read_weights, write_weights
 from fedward.randomness import Seeded
 from fedward.settings.job import TrainingJob
 from fedward.training.batches import Placed, batches
+from fedward.training.local_terms import LocalTerm
 from fedward.training.optimiser import OptimiserState, learning_rate, make_optimiser
+from fedward.training.task_loss import Loss, loss_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,19 +78,20 @@ def train(
     loss_sum = torch.zeros((), device=runtime.device)
     with (
         torch.random.fork_rng(devices=[runtime.device] if runtime.is_cuda else []),
-        batches(data.training_cases, steps, training=job.training, randomness=stream, runtime=runtime) as prepared,
+        batches(data.training_cases, steps, job=job, randomness=stream, runtime=runtime) as prepared,
     ):
         torch.manual_seed(stream.seed_of("dropout", round_number))
         module = build(job.network, task=job.task)
         write_weights(module, weights)
         module = runtime.place_module(module).train()
         optimiser, state_now = make_optimiser(module, job.training, optimiser_state)
+        loss, term = loss_of(job.task), LocalTerm.of(job.algorithm, weights)
         for step, batch in zip(steps, prepared, strict=True):
             if should_stop():
                 raise Stopped("aborted", f"training was asked to end at step {step - steps.start} of the round")
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, job.training)
-            loss_sum += _take_step(module, optimiser, batch, runtime)
+            loss_sum += _take_step(module, optimiser, batch, runtime, of_task=loss, term=term)
             if progress:
                 progress(step - steps.start + 1, len(steps))
     return LocalResult(
@@ -113,37 +115,20 @@ def steps_of(round_number: int, job: TrainingJob) -> range:
 
 
 def _take_step(
-    module: torch.nn.Module, optimiser: torch.optim.Optimizer, batch: Placed, runtime: Runtime
+    module: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    batch: Placed,
+    runtime: Runtime,
+    *,
+    of_task: Loss,
+    term: LocalTerm | None,
 ) -> torch.Tensor:
     images, labels = batch
     optimiser.zero_grad(set_to_none=True)
-    loss = segmentation_loss(module, images, labels, runtime)
+    loss = of_task(module, images, labels, runtime)
     # bfloat16 has float32's range, so gradients need no scaling.
     loss.backward()  # type: ignore[no-untyped-call]
+    if term:
+        term.add_to(module)
     optimiser.step()
     return loss.detach()
-
-
-def segmentation_loss(
-    module: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, runtime: Runtime
-) -> torch.Tensor:
-    """Give the mean loss of a batch ``(batch, 1, superior, posterior, left)``: no patch changes another one's share."""
-    with runtime.autocast():
-        logits = module(images)
-    loss: torch.Tensor = _LOSS(logits.float(), labels)
-    return loss
-
-
-#: Added to both sides of the Dice ratio. Without it a patch that holds no lesion costs the same whether one voxel is
-#: marked or a thousand, and the network learns to mark too much.
-_SMOOTHING_VOXELS = 50.0
-
-#: Dice of each patch by itself (``batch=False``: patients stay independent) plus cross-entropy.
-_LOSS = DiceCELoss(
-    softmax=True,
-    to_onehot_y=True,
-    include_background=False,
-    batch=False,
-    smooth_nr=_SMOOTHING_VOXELS,
-    smooth_dr=_SMOOTHING_VOXELS,
-)

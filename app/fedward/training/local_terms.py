@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedward.settings.algorithms import AnyAlgorithm, FedProx
+
 Flat = NDArray[np.float32]
 
 
@@ -24,6 +26,13 @@ class LocalTerm:
     proximal: float
     anchor: Flat
     correction: Flat | None = None
+
+    @classmethod
+    def of(cls, algorithm: AnyAlgorithm, weights: Flat) -> LocalTerm | None:
+        """Give what a job's algorithm adds in a round that starts from ``weights``; None where it adds nothing."""
+        if isinstance(algorithm, FedProx) and algorithm.proximal:
+            return cls(proximal=algorithm.proximal, anchor=weights)
+        return None
 
     def add_to(self, module: torch.nn.Module) -> None:
         """Add to the gradients that stand in a network's trainable parameters."""

@@ -21,15 +21,17 @@ from numpy.typing import NDArray
 
 from fedward.errors import Stopped
 from fedward.imaging.cases import SiteData
-from fedward.imaging.patches import Batch, TrainingCase, draw_batch
+from fedward.imaging.patches import Batch, TrainingCase
 from fedward.models.networks import build
 from fedward.models.runtime import Runtime
 from fedward.models.weights import read_weights, write_weights
 from fedward.randomness import Secret, Seeded, add_noise
 from fedward.settings.job import PrivateTraining, TrainingJob
-from fedward.training.batches import Placed, ahead, placed, tensors
-from fedward.training.local import LocalResult, segmentation_loss, steps_of
+from fedward.training.batches import Placed, ahead, draw, placed, tensors
+from fedward.training.local import LocalResult, steps_of
+from fedward.training.local_terms import LocalTerm
 from fedward.training.optimiser import OptimiserState, learning_rate, make_optimiser
+from fedward.training.task_loss import Loss, loss_of
 
 #: Rounding to float32 must not lift a clipped gradient above the clip norm.
 _ROUNDING = 1 - 1e-6
@@ -98,7 +100,8 @@ def train_private(
         write_weights(module, weights)
         module = runtime.place_module(module).train()
         optimiser, state_now = make_optimiser(module, job.training, optimiser_state)
-        total = PatientSum(module, clip_norm=job.privacy.clip_norm)
+        total = PatientSum(module, clip_norm=job.privacy.clip_norm, loss=loss_of(job.task))
+        term = LocalTerm.of(job.algorithm, weights)
         deviation = noise_multiplier * job.privacy.clip_norm
         for step, sample in zip(steps, samples, strict=True):
             noise = beside.submit(secret.gaussian, total.size, deviation)
@@ -108,6 +111,8 @@ def train_private(
                 total.add(next(prepared), batch_size=job.training.batch_size, runtime=runtime)
             noised = add_noise(total.take(), noise.result(), deviation=deviation)
             total.hand_over(noised / job.privacy.expected_patients)
+            if term:
+                term.add_to(module)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, job.training)
             optimiser.step()
@@ -127,7 +132,7 @@ class PatientCrops:
 
     Attributes:
         images: Shape ``(crop, 1, superior, posterior, left)``.
-        labels: Same shape.
+        labels: As the task's batches hold them, the crop along the first axis.
         seed: Of what the network itself draws for this patient (dropout).
     """
 
@@ -142,10 +147,11 @@ class PatientSum:
     Args:
         module: The network, on its device.
         clip_norm: The largest Euclidean norm of one patient's share of the sum.
+        loss: Of the job's task: the mean over a batch's crops.
     """
 
-    def __init__(self, module: torch.nn.Module, *, clip_norm: float) -> None:
-        self._module = module
+    def __init__(self, module: torch.nn.Module, *, clip_norm: float, loss: Loss) -> None:
+        self._module, self._of_task = module, loss
         self._parameters = [value for value in module.parameters() if value.requires_grad]
         self._clip_norm = clip_norm
         self.size = sum(value.numel() for value in self._parameters)
@@ -166,7 +172,7 @@ class PatientSum:
             torch.split(crops.images, batch_size), torch.split(crops.labels, batch_size), strict=True
         ):
             share = len(images) / len(crops.images)
-            loss = segmentation_loss(self._module, images, labels, runtime) * share
+            loss = self._of_task(self._module, images, labels, runtime) * share
             # bfloat16 has float32's range, so gradients need no scaling.
             loss.backward()  # type: ignore[no-untyped-call]
             self._loss += loss.detach()
@@ -223,7 +229,7 @@ class _Drawn:
         key, cases = patient
         # By the patient alone: nobody else's presence changes what is drawn.
         own = Seeded(randomness.seed_of("patient", hashlib.sha256(key.encode()).hexdigest()))
-        crops = draw_batch(cases, count=asked.crops_per_patient, step=step, training=job.training, randomness=own)
+        crops = draw(cases, count=asked.crops_per_patient, step=step, job=job, randomness=own)
         return cls(crops, own.seed_of("dropout", step))
 
 

@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from fedward.settings.job import TrainingJob
 from fedward.settings.networks import AnyNetwork, MultiTaskDenseNet3D, UNet3D, ViT3D, fit_faults
 from fedward.settings.tasks import AnyTask, Classification, MultiTask
 from network_cases import CLASSIFICATION, DENSENET, MULTITASK, SEGMENTATION, VIT
+from small_cases import job_with
+from tiny_federation import classifying
 
 UNET = UNet3D(name="unet3d", channels=(8, 16, 32))
 
@@ -98,3 +101,16 @@ def test_classes_weigh_alike_where_nothing_is_said() -> None:
 def test_a_multitasks_classes_must_differ() -> None:
     with pytest.raises(ValidationError, match="classes must differ"):
         MultiTask(kind="multitask", classes=("nodule", "nodule"))
+
+
+def test_a_job_can_train_only_classes_that_a_label_tells_apart() -> None:
+    job = classifying(job_with()).model_dump()
+    job["task"] |= {"classes": ("benign", "unclear", "nodule")}
+    with pytest.raises(ValidationError, match=r"task\.classes must be two, got 3"):
+        TrainingJob.model_validate(job)
+
+
+def test_a_network_of_another_task_is_no_job() -> None:
+    job = {**job_with().model_dump(), "task": classifying(job_with()).task.model_dump()}
+    with pytest.raises(ValidationError, match="network unet3d does segmentation, but the task is classification"):
+        TrainingJob.model_validate(job)

@@ -14,6 +14,7 @@ from fedward.models.networks import build
 from fedward.models.runtime import Runtime
 from fedward.models.sliding_window import predict_image
 from fedward.models.weights import write_weights
+from fedward.settings.algorithms import FedProx
 from fedward.training.local import LocalResult, train
 from small_cases import job_with, site_at, studies_in
 
@@ -96,6 +97,18 @@ def test_it_learns_to_find_the_ball(data: SiteData) -> None:
     found = predict_image(module, case.image(), case.source, job.training.patch_size, runtime=RUNTIME).labels
     assert losses[-1] < 0.5 * losses[0]
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.8
+
+
+def test_fedprox_holds_a_site_near_the_global_model(data: SiteData) -> None:
+    start = initial_weights(JOB)
+
+    def moved(proximal: float) -> np.ndarray:
+        job = JOB.model_copy(update={"algorithm": FedProx(name="fedprox", proximal=proximal)})
+        return train(start, data, job, round_number=1, runtime=RUNTIME).update
+
+    free = one_round(data).update
+    np.testing.assert_array_equal(moved(0.0), free)
+    assert np.linalg.norm(moved(100.0)) < 0.7 * np.linalg.norm(free)
 
 
 def test_bfloat16_gives_nearly_the_same_update(data: SiteData) -> None:

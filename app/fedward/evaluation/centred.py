@@ -1,0 +1,96 @@
+"""How well a classifier tells a scan's lesions from the places where none is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedward.errors import Stopped
+from fedward.evaluation.summary import CaseScore
+from fedward.imaging.cases import Case
+from fedward.imaging.centred import Voxel, cut_around, lesion_centres, places_elsewhere
+from fedward.imaging.patches import TrainingCase
+from fedward.models.runtime import Runtime
+from fedward.randomness import Seeded
+from fedward.settings.job import TrainingJob
+from fedward.settings.tasks import Classification
+
+#: Places without a lesion that a scan's lesions are held against.
+PLACES = 32
+
+#: The places are the same for every job, model and round.
+_SEED = 0
+
+
+def score_places(
+    module: torch.nn.Module,
+    case: Case,
+    job: TrainingJob,
+    *,
+    task: Classification,
+    runtime: Runtime,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> CaseScore:
+    """Score one scan: for each lesion the share of the places elsewhere that get a lower probability.
+
+    The mean over a scan's lesions is its AUC (see :func:`lesion_values`). A scan without a lesion, or without room
+    beside its lesions, has no value.
+
+    Args:
+        module: The network on its device, in evaluation mode.
+        case: Labelled and prepared.
+        job: Patch and batch size.
+        task: Which class is the lesions'.
+        runtime: How the network runs here.
+        should_stop: Asked between batches.
+
+    Raises:
+        Stopped: ``aborted``.
+    """
+    prepared = case.cache.training_case(case.key, mapped=True)
+    lesions = lesion_centres(prepared)
+    generator = Seeded(_SEED).generator("elsewhere", case.series_instance_uid)
+    elsewhere = places_elsewhere(prepared, job.training.patch_size, count=PLACES, generator=generator)
+    if not lesions or not elsewhere:
+        return CaseScore(case.patient_key, ())
+    probabilities = _probabilities(
+        module, prepared, (*lesions, *elsewhere), job, task=task, runtime=runtime, should_stop=should_stop
+    )
+    return CaseScore(case.patient_key, lesion_values(probabilities[: len(lesions)], probabilities[len(lesions) :]))
+
+
+def lesion_values(lesions: NDArray[np.float64], elsewhere: NDArray[np.float64]) -> tuple[float, ...]:
+    """Give each lesion's share of the places elsewhere with a lower probability, a tie counting half.
+
+    Their mean is the Mann-Whitney statistic of both groups, the area under the ROC curve.
+    """
+    below = (elsewhere[None] < lesions[:, None]).mean(axis=1)
+    ties = (elsewhere[None] == lesions[:, None]).mean(axis=1)
+    return tuple(float(value) for value in below + ties / 2)
+
+
+def _probabilities(
+    module: torch.nn.Module,
+    case: TrainingCase,
+    places: Sequence[Voxel],
+    job: TrainingJob,
+    *,
+    task: Classification,
+    runtime: Runtime,
+    should_stop: Callable[[], bool],
+) -> NDArray[np.float64]:
+    """Give the positive class's probability at each place."""
+    size, batch_size = job.training.patch_size, job.training.batch_size
+    found: list[NDArray[np.float64]] = []
+    for start in range(0, len(places), batch_size):
+        if should_stop():
+            raise Stopped("aborted", f"validation was asked to end after {start} of {len(places)} places")
+        patches = np.stack([cut_around(case.image, place, size) for place in places[start : start + batch_size]])
+        images = runtime.place_batch(torch.from_numpy(patches.astype(np.float32))[:, None])
+        with torch.inference_mode(), runtime.autocast():
+            logits = module(images)
+        found.append(torch.softmax(logits.double(), dim=1)[:, task.positive_index].cpu().numpy())
+    return np.concatenate(found)
