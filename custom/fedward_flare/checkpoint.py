@@ -97,7 +97,7 @@ class Checkpoint:
         if not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as parts:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
                 best = parts["best_weights"]
                 return Committed(
                     number=int(parts["number"]),
