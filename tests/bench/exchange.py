@@ -1,9 +1,9 @@
 """What the encrypted sum costs: beside the plain exchange, beside NVFLARE's homomorphic recipe, and by itself.
 
 Three sites, 4.8 M parameters: the same job runs through the real controller and executor, with trainers that return at
-once, in plain mode and as encrypted sum. Where TenSEAL (the extra ``ckks``) is installed it runs in the mode ``ckks`` too,
-and then the stock homomorphic recipe in a throw-away federation. Last the protocol without the engine, by number of
-sites and of parameters.
+once, in plain mode and as encrypted sum. Where TenSEAL (the extra ``ckks``) is installed it runs in the mode ``ckks``
+too, and then the stock homomorphic recipe in a throw-away federation. Last the protocol without the engine, by number
+of sites and of parameters.
 """
 
 from __future__ import annotations
