@@ -62,7 +62,7 @@ name = "{name}"
 organisation = "{name}"
 data = [{{ kind = "dicom", path = "dicom" }}]
 [bounds]
-exchange_modes = ["plain", "secure-sum"]
+exchange_modes = ["plain", "secure-sum", "ckks"]
 [privacy]
 allow_non_private = true
 """
@@ -80,7 +80,7 @@ def environment(times: Path) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), TIMES: str(times)}
 
 
-def ours(folder: Path, mode: ExchangeMode = MODE) -> Path:
+def ours(folder: Path, mode: ExchangeMode = MODE, *, rounds: int = ROUNDS) -> Path:
     """Run our rounds; give the folder of times."""
     folder = folder / mode
     folder.mkdir()
@@ -89,7 +89,8 @@ def ours(folder: Path, mode: ExchangeMode = MODE) -> Path:
         builder={"site_classes": [*SITE_CLASSES, "engine_parts.InstantExecutor"]}, environment=environment(times)
     )
     with claimed(folder / "ours") as workdir, poc.running(federation(folder), workdir, options=options) as session:
-        job = JOB.model_copy(update={"exchange": Exchange(mode=mode, max_update_norm=1e3)})
+        training = JOB.training.model_copy(update={"rounds": rounds})
+        job = JOB.model_copy(update={"exchange": Exchange(mode=mode, max_update_norm=1e3), "training": training})
         prepared = prepare(job, workdir)
         exported = export(prepared, folder / "job")
         config = exported / SITE_APP / "config" / "config_fed_client.json"

@@ -23,6 +23,7 @@ from fedward.models.networks import build
 from fedward.models.weights import layout_of
 from fedward.privacy.sealed import Answer
 from fedward.settings.job import Segmentation, UNet3D
+from fedward.site_ckks import SiteCkks
 from fedward.site_sum import SiteSum
 from fedward_flare.executors import TrainExecutor
 
@@ -63,7 +64,8 @@ class InstantHospital(Hospital):
     def accept(self, signed: SignedJob) -> JobDocument:
         self.document = super().accept(signed)
         self.job = self.document.job
-        self.sum = SiteSum(self.site_file, self.document, self.job, self.quantiser, self.site.state / "sum", self.clock)
+        kind = SiteCkks if self.job.exchange.mode == "ckks" else SiteSum
+        self.sum = kind(self.site_file, self.document, self.job, self.quantiser, self.site.state / "sum", self.clock)
         return self.document
 
     def train_round(self, task: RoundTask, *, should_stop: Callable[[], bool]) -> TrainedRound:
@@ -93,6 +95,11 @@ class InstantHospital(Hospital):
         self, document: JobDocument, number: int, survivors: Sequence[Receipt], votes: Sequence[Vote]
     ) -> Opened:
         return self.sum.open(number, survivors, votes)
+
+    def decrypt_sum(
+        self, document: JobDocument, number: int, receipts: Sequence[Receipt], blocks: Sequence[bytes]
+    ) -> np.ndarray:
+        return self.sum.decrypt(number, receipts, blocks)
 
 
 class InstantExecutor(TrainExecutor):
