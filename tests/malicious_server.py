@@ -22,12 +22,13 @@ from nvflare.private.defs import new_cell_message
 
 @dataclass(frozen=True)
 class Order:
-    """What the server sends to a site's parent process."""
+    """What the server sends to a site: a message of the engine to the parent process, or anything else as it is."""
 
     site: str
     topic: str
     body: Any = ""
     headers: dict[str, Any] = field(default_factory=dict)
+    channel: str = CellChannel.CLIENT_MAIN
 
 
 class Malice(FLComponent):
@@ -54,9 +55,21 @@ def _send(engine: Any, order: Order) -> tuple[str, str]:
     request = Message(order.topic, order.body)
     request.set_headers(order.headers)
     try:
-        message = new_cell_message({}, request)
+        if order.channel != CellChannel.CLIENT_MAIN:
+            reply = engine.cell.core_cell.send_request(
+                channel=order.channel,
+                target=order.site,
+                topic=order.topic,
+                request=new_cell_message({}, order.body),
+                timeout=10.0,
+            )
+            return str(reply.headers), str(reply.payload)
         reply = engine.cell.send_request(
-            channel=CellChannel.CLIENT_MAIN, target=order.site, topic=order.topic, request=message, timeout=10.0
+            channel=order.channel,
+            target=order.site,
+            topic=order.topic,
+            request=new_cell_message({}, request),
+            timeout=10.0,
         )
         return str(reply.payload.headers), str(reply.payload.body)
     except Exception as error:  # noqa: BLE001  the test reads it

@@ -230,6 +230,8 @@ class JobRefused(FedwardError):
             "budget_spent",
             "update_changed",
             "round_is_over",
+            "valid_too_long",
+            "too_many_jobs",
             "unsigned_job",
             "unexpected_file",
             "linked_file",

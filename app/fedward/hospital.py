@@ -160,6 +160,7 @@ class Hospital:
             name=document.job.name,
             digest=document.digest,
             now=now,
+            max_per_week=self.site.bounds.max_jobs_per_week,
         )
         self.audit.note_policy(hashlib.sha256(self.site_file.read_bytes()).hexdigest())
         self.audit.note(

@@ -3,7 +3,8 @@
 NVFLARE's client obeys its server: a request that does not ask for authorisation gets none, and one of the topics is a
 shell that reads any file of the site. :class:`SiteLocks` stands in each hospital's kit. Before the site registers it
 takes the shell away and puts itself before every request: a closed list of topics, each with its own condition,
-whatever the request says about authorisation. A site on which it cannot take hold ends at once.
+whatever the request says about authorisation. Before a process of the site connects it also silences the network
+layer's own requests and the job's commands. A site on which it cannot take hold ends at once.
 
 Who asks is what the server says: a right given to a role is given to the server too. So each right that a federation of
 ours can do without is nobody's.
@@ -21,11 +22,17 @@ from typing import Any
 
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
+from nvflare.apis.fl_constant import AdminCommandNames
 from nvflare.apis.fl_context import FLContext
+from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
+from nvflare.fuel.f3.cellnet.defs import ReturnCode as NetworkCode
+from nvflare.fuel.f3.cellnet.net_agent import NetAgent
+from nvflare.fuel.f3.cellnet.utils import make_reply
 from nvflare.fuel.sec.authz import AuthorizationService, AuthzContext, Person
 from nvflare.private.admin_defs import Message, MsgHeader, ReturnCode, error_reply
 from nvflare.private.defs import RequestHeader, TrainingTopic, new_cell_message
 from nvflare.private.fed.client.admin import FedAdminAgent
+from nvflare.private.fed.client.admin_commands import AdminCommands
 from nvflare.private.fed.client.client_req_processors import ClientRequestProcessors
 from nvflare.private.fed.utils.app_authz import AppAuthzService
 from nvflare.security.logging import SECURE_LOGGING_VAR_NAME
@@ -53,6 +60,16 @@ _OF_A_KNOWN_JOB = frozenset(
 #: Everything that a server may ask a site's parent process.
 TOPICS = frozenset(_RIGHTS) | _OF_A_KNOWN_JOB | {TrainingTopic.CANCEL_RESOURCE}
 
+#: What a job's process is told by its parent.
+JOB_COMMANDS = frozenset(
+    {
+        AdminCommandNames.CHECK_STATUS,
+        AdminCommandNames.ABORT,
+        AdminCommandNames.ABORT_TASK,
+        AdminCommandNames.SHUTDOWN,
+    }
+)
+
 #: NVFLARE's own job ids; the engine makes paths of them.
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -63,21 +80,40 @@ _Dispatch = Callable[[FedAdminAgent, Any], Any]
 
 
 class SiteLocks(FLComponent):
-    """Closes the engine's doors before the site registers, and looks again when it has started."""
+    """Closes the engine's doors before the site connects and registers, and looks again when it has started.
+
+    It is made in the site's parent process and in every job's, each time before there is a connection.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        _or_end(close_side_doors)
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Take hold; NVFLARE swallows what an event handler raises, so a failure ends the process here."""
-        if event_type not in (EventType.SYSTEM_BOOTSTRAP, EventType.SYSTEM_START):
-            return
-        try:
-            if event_type == EventType.SYSTEM_BOOTSTRAP:
-                close_doors()
-            else:
-                verify_closed(fl_ctx.get_engine().admin_agent)
-        except BaseException as error:  # noqa: BLE001  whatever happens, an open site must not go on
-            sys.stderr.write(f"the engine's locks do not fit, so this site does not start: {error}\n")
-            sys.stderr.flush()
-            os._exit(EXIT_CODE)
+        """Take hold of the parent process."""
+        if event_type == EventType.SYSTEM_BOOTSTRAP:
+            _or_end(close_doors)
+        elif event_type == EventType.SYSTEM_START:
+            _or_end(lambda: verify_closed(fl_ctx.get_engine().admin_agent))
+
+
+def close_side_doors() -> None:
+    """Close what every process of a site opens: the network's own requests and the job's commands.
+
+    The network would tell the site's settings, end its process, or lead it to another server; one of a job's commands
+    sets up logging from a text of the server, and with it calls any function.
+
+    Raises:
+        RuntimeError: the engine is not the one that these locks were made for.
+    """
+    doors = [name for name in vars(NetAgent) if name.startswith("_do_")]
+    _expect({"_do_stop", "_do_change_root", "_do_config_vars"} <= set(doors), "the network answers other requests")
+    for name in doors:
+        setattr(NetAgent, name, _answer_nothing)
+    commands = AdminCommands.commands
+    commands[:] = [command for command in commands if command.get_command_name() in JOB_COMMANDS]
+    found = {command.get_command_name() for command in commands}
+    _expect(found == JOB_COMMANDS, f"a job takes the commands {sorted(found)}, expected {sorted(JOB_COMMANDS)}")
 
 
 def close_doors() -> None:
@@ -139,6 +175,22 @@ def check_request(request: Message) -> None:
         raise JobRefused("not_authorised", f"the server asked for {topic}; nobody that it names may {right}")
     if topic == TrainingTopic.DEPLOY:
         check_archive(request.body)
+
+
+def _answer_nothing(_: NetAgent, request: Any) -> Any:
+    """Stand for every request of the network layer."""
+    refusal_log.note(f"network.{request.get_header(MessageHeaderKey.TOPIC)}", "topic_not_allowed")
+    return make_reply(NetworkCode.UNAUTHENTICATED, "topic_not_allowed")
+
+
+def _or_end(lock: Callable[[], None]) -> None:
+    """Do it, or end the process: NVFLARE swallows what an event handler raises, and an open site must not go on."""
+    try:
+        lock()
+    except BaseException as error:  # noqa: BLE001
+        sys.stderr.write(f"the engine's locks do not fit, so this site does not start: {error}\n")
+        sys.stderr.flush()
+        os._exit(EXIT_CODE)
 
 
 def _guard(dispatch: _Dispatch) -> _Dispatch:

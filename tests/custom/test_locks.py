@@ -77,6 +77,20 @@ print(json.dumps([before, topics()]))
     assert not any(topic.startswith("sys.") for topic in after)
 
 
+def test_no_command_of_a_job_sets_up_logging_or_tells_more_than_how_it_stands() -> None:
+    before, after = answer("""
+from nvflare.private.fed.client.admin_commands import AdminCommands
+names = lambda: sorted(command.get_command_name() for command in AdminCommands.commands)
+before = names()
+locks.SiteLocks()
+locks.SiteLocks()
+print(json.dumps([before, names()]))
+""")
+    assert "configure_job_log" in before
+    assert set(after) == locks.JOB_COMMANDS
+    assert not set(after) & {"configure_job_log", "show_stats", "show_errors"}
+
+
 def test_a_role_that_the_server_claims_passes_only_where_the_sites_policy_gives_the_right() -> None:
     codes = answer("""
 policy()

@@ -70,6 +70,15 @@ def test_every_other_topic_is_refused_whoever_is_said_to_ask(topic: str, claim: 
     assert give(hostile.orders, Order("north", topic, "DEBUG", CLAIMS[claim]))[1] == "topic_not_allowed"
 
 
+@pytest.mark.parametrize("topic", ["config_vars", "process_info", "comm_config", "conns", "change_root", "stop_cell"])
+def test_the_network_layer_tells_nothing_and_leads_nowhere(topic: str, hostile: Any) -> None:
+    order = Order("north", topic, "tcp://127.0.0.1:9", channel="_net_manager")
+    headers, body = give(hostile.orders, order)
+    assert "unauthenticated" in headers
+    assert body == "None"
+    assert hostile.session.connected_sites() == ("east", "north")
+
+
 @pytest.mark.parametrize("topic", [TrainingTopic.SHUTDOWN, TrainingTopic.DEPLOY, TrainingTopic.CHECK_RESOURCE])
 def test_what_needs_a_person_is_refused_without_one(topic: str, hostile: Any) -> None:
     for claim in ({}, {RequestHeader.REQUIRE_AUTHZ: "false"}, {RequestHeader.USER_ROLE: "member"}):

@@ -32,6 +32,7 @@ def _refusals(
     if site.name not in sites:
         yield JobRefused("not_invited", f"the job asks {', '.join(sites)}, not {site.name}")
     yield from _listed("kind_not_allowed", "kinds", site.bounds.kinds, job.kind)
+    yield from _at_most("valid_too_long", "max_hours_valid", site.bounds.max_hours_valid, job.hours_valid)
     if isinstance(job, TrainingJob):
         yield from _training_refusals(job, site)
 

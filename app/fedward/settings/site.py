@@ -96,7 +96,8 @@ class Bounds(Settings):
     """The largest job that this hospital takes part in; anything beyond is refused before a file is read.
 
     ``min_patients`` is the smallest cohort: with fewer training patients there is no training, with fewer validation
-    patients none of a private job's validation totals leave.
+    patients none of a private job's validation totals leave. ``max_hours_valid`` is how long (h) a signed job may be
+    used; of all kinds together at most ``max_jobs_per_week`` are taken in any seven days.
     """
 
     kinds: tuple[Literal["train", "publish", "infer"], ...] = ("train", "publish", "infer")
@@ -108,6 +109,8 @@ class Bounds(Settings):
     max_steps: Annotated[int, Field(ge=1)] = 100_000
     max_patch_voxels: Annotated[int, Field(ge=1)] = 160**3
     max_update_norm: Annotated[float, Field(gt=0)] = 1000.0
+    max_hours_valid: Annotated[float, Field(gt=0)] = 168.0
+    max_jobs_per_week: Annotated[int, Field(ge=0)] = 100
 
 
 class Privacy(Settings):

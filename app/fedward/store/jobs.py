@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from fedward.errors import JobRefused
 from fedward.store.database import Database
 from fedward.store.tables import AcceptedJob, WitnessedModel
 
+_WEEK = timedelta(days=7)
 
-def remember_job(database: Database, *, job_id: str, kind: str, name: str, digest: str, now: datetime) -> None:
+
+def remember_job(
+    database: Database,
+    *,
+    job_id: str,
+    kind: str,
+    name: str,
+    digest: str,
+    now: datetime,
+    max_per_week: int | None = None,
+) -> None:
     """Keep a job's id; the same document may come again while it has not ended (a process that was restarted).
 
     Raises:
-        JobRefused: ``repeated_job``: it has ended here, or the id belongs to another document.
+        JobRefused: ``repeated_job``: it has ended here, or the id belongs to another document; ``too_many_jobs``:
+            ``max_per_week`` others were accepted in the seven days before ``now``.
     """
     with database.transaction() as session:
         known = session.get(AcceptedJob, job_id)
         if known is None:
+            recent = select(func.count()).select_from(AcceptedJob).where(AcceptedJob.accepted_at > now - _WEEK)
+            if max_per_week is not None and session.scalars(recent).one() >= max_per_week:
+                raise JobRefused(
+                    "too_many_jobs", f"[bounds] max_jobs_per_week is {max_per_week}, and so many were taken"
+                )
             session.add(AcceptedJob(id=job_id, kind=kind, name=name, document_sha256=digest, accepted_at=now))
         elif known.document_sha256 != digest:
             raise JobRefused("repeated_job", f"job {job_id} was accepted with another document")

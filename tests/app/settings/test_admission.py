@@ -58,6 +58,7 @@ def test_a_job_at_every_bound_is_admitted() -> None:
         ({"bounds": {"max_steps": 5}}, "too_many_steps", "max_steps is 5; the job asks for 6"),
         ({"bounds": {"max_patch_voxels": 4095}}, "patch_too_large", "max_patch_voxels is 4095; the job asks for 4096"),
         ({"bounds": {"max_update_norm": 9.9}}, "norm_bound_too_large", "max_update_norm is 9.9; the job asks for 10"),
+        ({"bounds": {"max_hours_valid": 23}}, "valid_too_long", "max_hours_valid is 23; the job asks for 24"),
         ({"name": "west"}, "not_invited", "not west"),
     ],
 )

@@ -72,3 +72,26 @@ def test_a_round_comes_again_with_the_same_model_only(database: Database) -> Non
     assert not saw(database, "d")
     witness(database, job_id=JOB, number=3, weights_sha256="d" * 64, now=NOW)
     assert saw(database, "d")
+
+
+def test_a_site_takes_so_many_jobs_in_any_week_and_resumes_them_all_the_same(database: Database) -> None:
+    def take(number: int, days: int) -> None:
+        remember_job(
+            database,
+            job_id=f"{number:032x}",
+            kind="train",
+            name="nodule",
+            digest="a" * 64,
+            now=NOW + days * DAY,
+            max_per_week=2,
+        )
+
+    take(1, 0)
+    take(2, 3)
+    take(1, 3)
+    for days in (3, 6):
+        with pytest.raises(JobRefused, match="too_many_jobs"):
+            take(3, days)
+    take(3, 8)
+    with pytest.raises(JobRefused, match="too_many_jobs"):
+        take(4, 9)
