@@ -21,8 +21,8 @@ from fedward.settings.job import (
     UNet3D,
     Window,
 )
-from fedward.settings.networks import ViT3D
-from fedward.settings.tasks import Classification
+from fedward.settings.networks import MultiTaskDenseNet3D, ViT3D
+from fedward.settings.tasks import Classification, MultiTask
 from fedward_flare.jobs import prepare
 from fedward_flare.releases import keep_document
 from fedward_flare.results import FinishedJob
@@ -42,7 +42,7 @@ kind = "nifti"
 images = "images"
 labels = "labels"
 modality = "CT"
-classes = {{ nodule = 1 }}
+classes = {{ nodule = 1, other = 2 }}
 
 [bounds]
 networks = ["unet3d", "vit3d"]
@@ -112,6 +112,15 @@ def classifying(job: TrainingJob) -> TrainingJob:
     task = Classification(kind="classification", classes=("elsewhere", "nodule"), positive="nodule")
     network = ViT3D(name="vit3d", window=(16, 16, 16), token=(8, 8, 8), hidden=24, layers=2, heads=3, mlp=32)
     changed = job.model_copy(update={"task": task, "network": network})
+    return TrainingJob.model_validate(changed.model_dump())
+
+
+def multitasking(job: TrainingJob, classes: tuple[str, ...] = ("nodule", "other")) -> TrainingJob:
+    """Give the same job with the multi-task network; the last class is the positive one."""
+    task = MultiTask(kind="multitask", classes=classes, positive=classes[-1])
+    network = MultiTaskDenseNet3D(name="multitask_densenet3d", growth_rate=8)
+    training = job.training.model_copy(update={"patch_size": (16, 16, 32)})
+    changed = job.model_copy(update={"task": task, "network": network, "training": training})
     return TrainingJob.model_validate(changed.model_dump())
 
 

@@ -27,7 +27,7 @@ from fedward.settings.job import PublishJob, Sites, TrainingJob
 from fedward.store.releases import active_release
 from hospital_cases import SITES, Site, document_of, make_site, signed, signer
 from release_cases import CERTIFICATE, KEY
-from tiny_federation import classifying, training_job
+from tiny_federation import classifying, multitasking, training_job
 from trust_cases import NOW, inference_job
 
 JOB = training_job(rounds=2, minimum=2)
@@ -107,14 +107,15 @@ def test_from_the_signed_job_to_the_reports(site: Site) -> None:
     assert all(count % 5 == 0 for count in counts.values())
 
 
-def test_a_classifier_is_trained_validated_released_and_installed_but_not_run(site: Site) -> None:
+@pytest.mark.parametrize("job", [classifying(JOB), multitasking(JOB)], ids=lambda job: job.task.kind)
+def test_another_task_is_trained_validated_released_and_installed_but_not_run(site: Site, job: TrainingJob) -> None:
     hospital = site.open()
-    trained = train(hospital, classifying(JOB))
+    trained = train(hospital, job)
     assert set(trained.rounds[1].metrics) == {"validation_score", "validation_cases"}
     assert 0 <= trained.rounds[1].metrics["validation_score"] <= 1
     parts = trained.release()
     passport = parse_passport(parts.passport)
-    assert (passport.task, passport.network) == (classifying(JOB).task, classifying(JOB).network)
+    assert (passport.task, passport.network) == (job.task, job.network)
     hospital.install(hospital.accept(signed(publishing(parts))), parts)
     with pytest.raises(ReleaseRefused, match="no_active_model"):
         active_release(hospital.database)

@@ -19,7 +19,7 @@ from fedward.privacy.plan import Plan
 from fedward.settings.job import PrivateTraining, TrainingJob
 from fedward.store.database import FILE_NAME
 from hospital_cases import Site, document_of, make_site, signed
-from tiny_federation import classifying, training_job
+from tiny_federation import classifying, multitasking, training_job
 
 
 def private_job(**changes: object) -> TrainingJob:
@@ -64,8 +64,8 @@ def kinds(hospital: Hospital) -> list[str]:
     return [line["kind"] for line in hospital.ledger().entries().contents]
 
 
-def test_a_private_classifier_is_charged_and_noised_like_any_other_job(site: Site) -> None:
-    job = classifying(private_job())
+@pytest.mark.parametrize("job", [classifying(JOB), multitasking(JOB)], ids=lambda job: job.task.kind)
+def test_another_tasks_private_job_is_charged_and_noised_like_any_other(site: Site, job: TrainingJob) -> None:
     hospital, document = begin(site, job)
     rounds, closing = do(hospital, document, job)
     assert kinds(hospital) == ["open", "reserve", *["charge", "seal", "sent"] * 3, "close"]

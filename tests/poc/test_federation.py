@@ -7,19 +7,24 @@ import json
 import time
 from collections.abc import Callable
 
+import numpy as np
 import psutil
 import pytest
 from safetensors.numpy import load_file
 
 from fedward.errors import FederationError
+from fedward.models.initial import initial_weights
+from fedward.models.networks import build
+from fedward.models.weights import flattened, layout_of
 from fedward.release.package import read_parts, verify_release
+from fedward.settings.algorithms import FedOpt
 from fedward.settings.job import InferenceJob, PrivateTraining, PublishJob, Sites
 from fedward_flare import processes
 from fedward_flare.jobs import prepare
 from fedward_flare.releases import release_job
 from fedward_flare.results import FinishedJob
 from fedward_flare.workdir import claimed
-from tiny_federation import NAMES, Federation, training_job
+from tiny_federation import NAMES, Federation, classifying, training_job
 
 pytestmark = pytest.mark.federation
 
@@ -53,6 +58,20 @@ def test_a_released_model_is_installed_and_run_at_every_hospital(finished: Finis
     inferred = federation.session.watch(federation.session.submit(infer), timeout_s=180)
     assert {site: outcome.code for site, outcome in inferred.record.sites.items()} == dict.fromkeys(NAMES, "done")
     assert all(sum(outcome.counts.values()) >= 10 for outcome in inferred.record.sites.values())
+
+
+def test_a_classifier_is_trained_over_an_encrypted_sum_by_an_adaptive_server(federation: Federation) -> None:
+    adaptive = FedOpt(name="fedadam", server_learning_rate=0.01, adaptivity=1e-6)
+    job = classifying(training_job(mode="secure-sum")).model_copy(update={"algorithm": adaptive})
+    finished = federation.run(job)
+    assert finished.record.status == "completed"
+    assert [sorted(entry.weights) for entry in finished.record.rounds] == [sorted(NAMES)] * 2
+    scores = [entry.score for entry in finished.record.rounds]
+    assert all(score is not None and 0 <= score <= 1 for score in scores)
+    assert finished.model is not None
+    flat = flattened(layout_of(build(job.network, task=job.task)), load_file(finished.model))
+    # Two local steps of 0.001 move a number by about 0.002 at most, and so would FedAvg; Adam's step is its own rate.
+    assert np.abs(flat - initial_weights(job)).max() > 0.008
 
 
 def test_a_private_job_is_charged_at_every_hospital_until_the_cap_refuses(federation: Federation) -> None:

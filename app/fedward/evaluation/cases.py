@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedward.evaluation.centred import score_places
+from fedward.evaluation.centred import score_lesions_of, score_places
 from fedward.evaluation.summary import CaseScore, score_case
 from fedward.imaging.cases import Case
 from fedward.models.networks import build
@@ -16,7 +16,7 @@ from fedward.models.runtime import Runtime
 from fedward.models.sliding_window import predict_image
 from fedward.models.weights import write_weights
 from fedward.settings.job import TrainingJob
-from fedward.settings.tasks import Classification
+from fedward.settings.tasks import Classification, MultiTask
 
 
 def score_cases(
@@ -27,7 +27,7 @@ def score_cases(
     runtime: Runtime,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[CaseScore, ...]:
-    """Score every case: a segmentation by sliding window on the series' own grid, a classification place by place.
+    """Score every case: a segmentation by sliding window on the series' own grid, another task place by place.
 
     Args:
         weights: Flat float32 of the job's network.
@@ -51,6 +51,8 @@ def _score(
 ) -> CaseScore:
     if isinstance(job.task, Classification):
         return score_places(module, case, job, task=job.task, runtime=runtime, should_stop=should_stop)
+    if isinstance(job.task, MultiTask):
+        return score_lesions_of(module, case, job, task=job.task, runtime=runtime, should_stop=should_stop)
     prediction = predict_image(
         module, case.image(), case.source, job.training.patch_size, runtime=runtime, should_stop=should_stop
     )

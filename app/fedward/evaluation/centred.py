@@ -1,8 +1,9 @@
-"""How well a classifier tells a scan's lesions from the places where none is."""
+"""What networks that look at one place at a time are worth on a scan: around its lesions, and elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 from fedward.errors import Stopped
 from fedward.evaluation.summary import CaseScore
 from fedward.imaging.cases import Case
-from fedward.imaging.centred import Voxel, cut_around, lesion_centres, places_elsewhere
+from fedward.imaging.centred import Voxel, cut_around, lesion_centres, lesion_is_positive, places_elsewhere
 from fedward.imaging.patches import TrainingCase
 from fedward.models.runtime import Runtime
 from fedward.randomness import Seeded
 from fedward.settings.job import TrainingJob
-from fedward.settings.tasks import Classification
+from fedward.settings.tasks import Classification, MultiTask
 
 #: Places without a lesion that a scan's lesions are held against.
 PLACES = 32
@@ -56,9 +57,8 @@ def score_places(
     elsewhere = places_elsewhere(prepared, job.training.patch_size, count=PLACES, generator=generator)
     if not lesions or not elsewhere:
         return CaseScore(case.patient_key, ())
-    probabilities = _probabilities(
-        module, prepared, (*lesions, *elsewhere), job, task=task, runtime=runtime, should_stop=should_stop
-    )
+    answers = _answers(module, prepared, (*lesions, *elsewhere), job, runtime=runtime, should_stop=should_stop)
+    probabilities = _probabilities(answers, task)
     return CaseScore(case.patient_key, lesion_values(probabilities[: len(lesions)], probabilities[len(lesions) :]))
 
 
@@ -72,25 +72,55 @@ def lesion_values(lesions: NDArray[np.float64], elsewhere: NDArray[np.float64]) 
     return tuple(float(value) for value in below + ties / 2)
 
 
-def _probabilities(
+def _probabilities(answers: Iterable[Any], task: Classification) -> NDArray[np.float64]:
+    """Give the positive class's probability at each place."""
+    found = [torch.softmax(logits.double(), dim=1)[:, task.positive_index].cpu().numpy() for logits in answers]
+    return np.concatenate(found)
+
+
+def score_lesions_of(
+    module: torch.nn.Module,
+    case: Case,
+    job: TrainingJob,
+    *,
+    task: MultiTask,
+    runtime: Runtime,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> CaseScore:
+    """Score one scan: for each lesion the mean of its patch's Dice and of whether it is called positive rightly.
+
+    For Dice all classes are one. Arguments and errors as in :func:`score_places`. A scan without a lesion has no value.
+    """
+    prepared = case.cache.training_case(case.key, mapped=True)
+    centres, size = lesion_centres(prepared), job.training.patch_size
+    values: list[float] = []
+    for answer in _answers(module, prepared, centres, job, runtime=runtime, should_stop=should_stop):
+        marked = (answer.segmentation.argmax(dim=1) > 0).cpu().numpy()
+        called = torch.sigmoid(answer.malignancy.double()).cpu().numpy() >= task.operating_point
+        for mask, is_called in zip(marked, called, strict=True):
+            lesion = len(values)
+            truth = cut_around(prepared.label, centres[lesion], size) > 0
+            dice = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+            values.append(float(dice + (is_called == lesion_is_positive(prepared, lesion, task))) / 2)
+    return CaseScore(case.patient_key, tuple(values))
+
+
+def _answers(
     module: torch.nn.Module,
     case: TrainingCase,
     places: Sequence[Voxel],
     job: TrainingJob,
     *,
-    task: Classification,
     runtime: Runtime,
     should_stop: Callable[[], bool],
-) -> NDArray[np.float64]:
-    """Give the positive class's probability at each place."""
+) -> Iterator[Any]:
+    """Give what the network says of the patches around ``places``, a batch at a time."""
     size, batch_size = job.training.patch_size, job.training.batch_size
-    found: list[NDArray[np.float64]] = []
     for start in range(0, len(places), batch_size):
         if should_stop():
             raise Stopped("aborted", f"validation was asked to end after {start} of {len(places)} places")
         patches = np.stack([cut_around(case.image, place, size) for place in places[start : start + batch_size]])
         images = runtime.place_batch(torch.from_numpy(patches.astype(np.float32))[:, None])
         with torch.inference_mode(), runtime.autocast():
-            logits = module(images)
-        found.append(torch.softmax(logits.double(), dim=1)[:, task.positive_index].cpu().numpy())
-    return np.concatenate(found)
+            answer = module(images)
+        yield answer

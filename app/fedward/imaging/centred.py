@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.imaging.augmentation import augment
-from fedward.imaging.patches import Batch, TrainingCase, choose_case, cut
+from fedward.imaging.patches import Batch, Number, TrainingCase, choose_case, cut
 from fedward.randomness import Seeded
 from fedward.settings.job import Training
-from fedward.settings.tasks import Classification
+from fedward.settings.read import SpacingMm
+from fedward.settings.tasks import Classification, MultiTask
 
 Voxel = tuple[int, int, int]
 
@@ -59,6 +60,49 @@ def draw_classified_batch(
     return Batch(images, classes)
 
 
+def draw_lesion_batch(
+    cases: Sequence[TrainingCase],
+    *,
+    count: int,
+    step: int,
+    training: Training,
+    task: MultiTask,
+    spacing_mm: SpacingMm,
+    randomness: Seeded,
+) -> Batch:
+    """Draw one step's patches with the class of every voxel, and what is known of the lesion at each centre.
+
+    Patches are chosen as by :func:`draw_classified_batch`. A lesion is positive when its class is ``task.positive``.
+    """
+    shape = (count, 1, *training.patch_size)
+    images, labels = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.uint8)
+    facts = np.full((count, 2), np.nan, dtype=np.float32)
+    for index in range(count):
+        number = step * count + index
+        generator = randomness.generator("patch", number)
+        case, is_positive = choose_case(cases, number, positive_share=training.positive_share, randomness=randomness)
+        if is_positive:
+            lesion, centre = case.foreground.draw_in_component(generator)
+            facts[index] = lesion_is_positive(case, lesion, task), lesion_diameter_mm(case, lesion, spacing_mm)
+        else:
+            centre = place_elsewhere(case, training.patch_size, generator)
+        image = cut_around(case.image, centre, training.patch_size).astype(np.float32)
+        label = cut_around(case.label, centre, training.patch_size)
+        images[index, 0], labels[index, 0] = augment(image, label, training.augmentation, generator)
+    return Batch(images, labels, facts)
+
+
+def lesion_is_positive(case: TrainingCase, lesion: int, task: MultiTask) -> bool:
+    """Whether a lesion's class, counted from 1 in the label, is the task's positive one."""
+    return task.classes[int(case.foreground.classes[lesion]) - 1] == task.positive
+
+
+def lesion_diameter_mm(case: TrainingCase, lesion: int, spacing_mm: SpacingMm) -> float:
+    """Give the diameter of the ball that has a lesion's volume."""
+    voxels = int(case.foreground.starts[lesion + 1] - case.foreground.starts[lesion])
+    return float(np.cbrt(6 / np.pi * voxels * np.prod(spacing_mm)))
+
+
 def lesion_centres(case: TrainingCase) -> tuple[Voxel, ...]:
     """Give each lesion's own voxel that lies nearest to its mean place."""
     starts = case.foreground.starts
@@ -83,7 +127,7 @@ def place_elsewhere(case: TrainingCase, size: Sequence[int], generator: np.rando
     return place
 
 
-def cut_around(array: NDArray[np.float16], centre: Voxel, size: Sequence[int]) -> NDArray[np.float16]:
+def cut_around(array: NDArray[Number], centre: Voxel, size: Sequence[int]) -> NDArray[Number]:
     """Cut the box of ``size`` around a voxel; what lies outside the array is zero."""
     return cut(array, [middle - width // 2 for middle, width in zip(centre, size, strict=True)], size)
 

@@ -36,12 +36,20 @@ class Foreground:
         Raises:
             ValueError: there is no foreground.
         """
+        return self.draw_in_component(generator)[1]
+
+    def draw_in_component(self, generator: np.random.Generator) -> tuple[int, tuple[int, int, int]]:
+        """Draw likewise, and give the component's number before its voxel.
+
+        Raises:
+            ValueError: there is no foreground.
+        """
         if not self.count:
             raise ValueError("a label without foreground has no voxel to draw")
         chosen = generator.choice(np.unique(self.classes))
         component = int(generator.choice(np.flatnonzero(self.classes == chosen)))
         voxel = self.voxels[generator.integers(self.starts[component], self.starts[component + 1])]
-        return int(voxel[0]), int(voxel[1]), int(voxel[2])
+        return component, (int(voxel[0]), int(voxel[1]), int(voxel[2]))
 
 
 def find_foreground(label: NDArray[np.uint8]) -> Foreground:

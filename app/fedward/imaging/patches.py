@@ -48,10 +48,13 @@ class Batch:
     Attributes:
         images: Shape ``(batch, 1, superior, posterior, left)``, float32.
         labels: Same shape, uint8; for classification ``(batch,)``, int64: the class of each patch.
+        facts: Multi-task: shape ``(batch, 2)``, float32: of the lesion at each patch's centre whether it is positive (1
+            or 0), and its diameter in mm; NaN where there is none.
     """
 
     images: NDArray[np.float32]
     labels: NDArray[np.uint8] | NDArray[np.int64]
+    facts: NDArray[np.float32] | None = None
 
 
 def draw_batch(

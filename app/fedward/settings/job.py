@@ -12,10 +12,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from fedward.settings.algorithms import FEDAVG, AnyAlgorithm, algorithm_faults, site_faults
+from fedward.settings.networks import AnyNetwork, fit_faults
 from fedward.settings.networks import UNet3D as UNet3D
-from fedward.settings.networks import ViT3D, fit_faults
 from fedward.settings.read import Name, Settings, SpacingMm
-from fedward.settings.tasks import Classification
+from fedward.settings.tasks import AnyTask, Classification, MultiTask
 from fedward.settings.tasks import Segmentation as Segmentation
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -23,8 +23,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Modality = Literal["CT", "MR", "PT"]
 
 #: What a job may train, and with what.
-TrainedTask = Annotated[Segmentation | Classification, Field(discriminator="kind")]
-TrainedNetwork = Annotated[UNet3D | ViT3D, Field(discriminator="name")]
+TrainedTask = Annotated[AnyTask, Field(discriminator="kind")]
+TrainedNetwork = Annotated[AnyNetwork, Field(discriminator="name")]
 
 
 class Window(Settings):
@@ -196,6 +196,11 @@ class TrainingJob(_Job):
             raise ValueError(
                 f"task.classes must be two, got {len(self.task.classes)}: an image's class is whether the voxel at its "
                 "centre is labelled"
+            )
+        if isinstance(self.task, MultiTask) and self.task.positive not in self.task.classes:
+            raise ValueError(
+                f"task.positive must be one of the classes {list(self.task.classes)}, got {self.task.positive}: a "
+                "lesion's class is what says whether it is positive"
             )
         return self
 

@@ -94,7 +94,11 @@ class MultiTask(Settings):
             the job.
         typical_diameter_mm: The scale on which the network gives diameters, and on which their errors are counted.
         operating_point: A lesion counts as positive from this probability on.
+        measure: What validation reports: for each lesion, the mean of its patch's Dice and of whether it is called
+            positive rightly (1 or 0).
     """
+
+    measure: ClassVar[str] = "lesion"
 
     kind: Literal["multitask"]
     classes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=32)]
@@ -107,6 +111,11 @@ class MultiTask(Settings):
     def _classes_differ(self) -> Self:
         _check_differ(self.classes)
         return self
+
+    @property
+    def label_classes(self) -> tuple[str, ...]:
+        """The classes that a hospital's labels must name."""
+        return self.classes
 
 
 AnyTask = Segmentation | Classification | MultiTask

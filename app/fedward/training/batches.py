@@ -10,14 +10,15 @@ from typing import TypeVar
 
 import torch
 
-from fedward.imaging.centred import draw_classified_batch
+from fedward.imaging.centred import draw_classified_batch, draw_lesion_batch
 from fedward.imaging.patches import Batch, TrainingCase, draw_batch
 from fedward.models.runtime import Runtime
 from fedward.randomness import Seeded
 from fedward.settings.job import TrainingJob
-from fedward.settings.tasks import Classification
+from fedward.settings.tasks import Classification, MultiTask
 
-Placed = tuple[torch.Tensor, torch.Tensor]
+#: Images, labels, and for multi-task the lesions' facts: what a batch holds, on its way or on the device.
+Placed = tuple[torch.Tensor, ...]
 Item = TypeVar("Item")
 
 #: Batches that wait ahead of a CUDA device.
@@ -28,7 +29,7 @@ _AHEAD = 4
 def batches(
     cases: Sequence[TrainingCase], steps: range, *, job: TrainingJob, randomness: Seeded, runtime: Runtime
 ) -> Iterator[Iterator[Placed]]:
-    """Give the steps' batches as ``(images, labels)`` on the device.
+    """Give the steps' batches on the device.
 
     A CPU draws each batch when it is asked for: a second thread would take the core that trains. Before a CUDA device
     a thread draws ahead into pinned memory; it ends with the block. The batches are the same either way.
@@ -47,6 +48,16 @@ def draw(cases: Sequence[TrainingCase], *, count: int, step: int, job: TrainingJ
     training, task = job.training, job.task
     if isinstance(task, Classification):
         return draw_classified_batch(cases, count=count, step=step, training=training, task=task, randomness=randomness)
+    if isinstance(task, MultiTask):
+        return draw_lesion_batch(
+            cases,
+            count=count,
+            step=step,
+            training=training,
+            task=task,
+            spacing_mm=job.input.spacing_mm,
+            randomness=randomness,
+        )
     return draw_batch(cases, count=count, step=step, training=training, randomness=randomness)
 
 
@@ -92,10 +103,12 @@ def _taken(waiting: queue.Queue[Item | BaseException | None]) -> Iterator[Item]:
 
 def tensors(batch: Batch, *, pinned: bool) -> Placed:
     """Give a batch's arrays as tensors, in pinned memory where a CUDA device will fetch them."""
-    images, labels = torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
-    return (images.pin_memory(), labels.pin_memory()) if pinned else (images, labels)
+    arrays = (batch.images, batch.labels) if batch.facts is None else (batch.images, batch.labels, batch.facts)
+    parts = (torch.from_numpy(array) for array in arrays)
+    return tuple(part.pin_memory() if pinned else part for part in parts)
 
 
-def placed(pair: Placed, runtime: Runtime) -> Placed:
+def placed(parts: Placed, runtime: Runtime) -> Placed:
     """Move a batch's tensors to the device."""
-    return runtime.place_batch(pair[0]), pair[1].to(runtime.device, non_blocking=runtime.is_cuda)
+    images, *truth = parts
+    return runtime.place_batch(images), *(part.to(runtime.device, non_blocking=runtime.is_cuda) for part in truth)

@@ -123,9 +123,8 @@ def _take_step(
     of_task: Loss,
     term: LocalTerm | None,
 ) -> torch.Tensor:
-    images, labels = batch
     optimiser.zero_grad(set_to_none=True)
-    loss = of_task(module, images, labels, runtime)
+    loss = of_task(module, batch, runtime)
     # bfloat16 has float32's range, so gradients need no scaling.
     loss.backward()  # type: ignore[no-untyped-call]
     if term:

@@ -134,11 +134,18 @@ class PatientCrops:
         images: Shape ``(crop, 1, superior, posterior, left)``.
         labels: As the task's batches hold them, the crop along the first axis.
         seed: Of what the network itself draws for this patient (dropout).
+        facts: As the task's batches hold them, if they do.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     seed: int
+    facts: torch.Tensor | None = None
+
+    @property
+    def parts(self) -> Placed:
+        """The crops as a batch."""
+        return (self.images, self.labels) if self.facts is None else (self.images, self.labels, self.facts)
 
 
 class PatientSum:
@@ -168,11 +175,9 @@ class PatientSum:
         """
         torch.manual_seed(crops.seed)
         self._module.zero_grad(set_to_none=True)
-        for images, labels in zip(
-            torch.split(crops.images, batch_size), torch.split(crops.labels, batch_size), strict=True
-        ):
-            share = len(images) / len(crops.images)
-            loss = self._of_task(self._module, images, labels, runtime) * share
+        for batch in zip(*(torch.split(part, batch_size) for part in crops.parts), strict=True):
+            share = len(batch[0]) / len(crops.images)
+            loss = self._of_task(self._module, batch, runtime) * share
             # bfloat16 has float32's range, so gradients need no scaling.
             loss.backward()  # type: ignore[no-untyped-call]
             self._loss += loss.detach()
@@ -242,5 +247,5 @@ def _prepared(drawn: Iterator[_Drawn], runtime: Runtime) -> Iterator[Iterator[Pa
 
 
 def _placed(pair: Placed, seed: int, runtime: Runtime) -> PatientCrops:
-    images, labels = placed(pair, runtime)
-    return PatientCrops(images, labels, seed)
+    images, labels, *facts = placed(pair, runtime)
+    return PatientCrops(images, labels, seed, facts[0] if facts else None)

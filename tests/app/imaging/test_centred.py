@@ -5,6 +5,7 @@ import numpy as np
 from fedward.imaging.centred import (
     cut_around,
     draw_classified_batch,
+    draw_lesion_batch,
     lesion_centres,
     place_elsewhere,
     places_elsewhere,
@@ -13,7 +14,7 @@ from fedward.imaging.foreground import find_foreground
 from fedward.imaging.patches import Batch, TrainingCase
 from fedward.randomness import Seeded
 from fedward.settings.job import Training
-from fedward.settings.tasks import Classification
+from fedward.settings.tasks import Classification, MultiTask
 from small_cases import job_with
 
 SIZE = (8, 8, 8)
@@ -91,3 +92,29 @@ def test_what_lies_outside_the_scan_is_zero() -> None:
     assert patch.shape == SIZE
     assert patch[4, 4, 4] == 1
     assert patch[:4].max() == patch[:, :, 5:].max() == 0
+
+
+GRADES = MultiTask(kind="multitask", classes=("benign", "malignant"))
+SPACING_MM = (2.0, 1.5, 1.0)
+
+
+def graded_case() -> TrainingCase:
+    label = np.zeros((30, 30, 30), dtype=np.uint8)
+    label[LESIONS[0]], label[LESIONS[1]] = 1, 2
+    return TrainingCase(1 + label.astype(np.float16), label, find_foreground(label), floor=0.0)
+
+
+def test_a_lesion_batch_says_what_is_known_of_the_lesion_at_each_centre() -> None:
+    training = training_with(positive_share=0.5)
+    options = {"count": 64, "step": 1, "training": training, "task": GRADES, "spacing_mm": SPACING_MM}
+    batch = draw_lesion_batch([graded_case()], randomness=Seeded(3), **options)
+    np.testing.assert_array_equal(np.maximum(batch.images - 1, 0), batch.labels)
+    centre = batch.labels[:, 0, 4, 4, 4]
+    assert set(centre.tolist()) == {0, 1, 2}
+    assert batch.facts is not None
+    assert np.isnan(batch.facts[centre == 0]).all()
+    # Balls of the volumes of 3 x 3 x 3 and 5 x 5 x 5 voxels of 3 cubic millimetres.
+    for grade, voxels in ((1, 27), (2, 125)):
+        radius_mm = (3 * voxels * 3 / (4 * np.pi)) ** (1 / 3)
+        facts = batch.facts[centre == grade]
+        np.testing.assert_allclose(facts, np.broadcast_to([grade - 1, 2 * radius_mm], facts.shape), rtol=1e-5)

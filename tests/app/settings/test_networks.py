@@ -10,7 +10,7 @@ from fedward.settings.networks import AnyNetwork, MultiTaskDenseNet3D, UNet3D, V
 from fedward.settings.tasks import AnyTask, Classification, MultiTask
 from network_cases import CLASSIFICATION, DENSENET, MULTITASK, SEGMENTATION, VIT
 from small_cases import job_with
-from tiny_federation import classifying
+from tiny_federation import classifying, multitasking
 
 UNET = UNet3D(name="unet3d", channels=(8, 16, 32))
 
@@ -113,4 +113,11 @@ def test_a_job_can_train_only_classes_that_a_label_tells_apart() -> None:
 def test_a_network_of_another_task_is_no_job() -> None:
     job = {**job_with().model_dump(), "task": classifying(job_with()).task.model_dump()}
     with pytest.raises(ValidationError, match="network unet3d does segmentation, but the task is classification"):
+        TrainingJob.model_validate(job)
+
+
+def test_a_job_can_learn_malignancy_only_from_the_lesions_class() -> None:
+    job = multitasking(job_with()).model_dump()
+    job["task"] |= {"positive": "malignant"}
+    with pytest.raises(ValidationError, match=r"task\.positive must be one of the classes \['nodule', 'other'\]"):
         TrainingJob.model_validate(job)

@@ -27,6 +27,7 @@ from fedward.randomness import Secret, add_noise
 from fedward.settings.algorithms import FedProx
 from fedward.settings.job import PrivateTraining, TrainingJob, UNet3D
 from fedward.training import private
+from fedward.training.batches import Placed
 from fedward.training.private import PatientCrops, PatientSum, train_private
 from fedward.training.segmentation_loss import segmentation_loss
 from fedward.training.task_loss import loss_of
@@ -253,8 +254,8 @@ AUDIT_NOISE = 1.0
 CONFIDENCE = 0.05
 
 
-def _mean_answer(module: torch.nn.Module, images: torch.Tensor, *_: object) -> torch.Tensor:
-    answer: torch.Tensor = module(images).mean()
+def _mean_answer(module: torch.nn.Module, batch: Placed, _runtime: Runtime) -> torch.Tensor:
+    answer: torch.Tensor = module(batch[0]).mean()
     return answer
 
 
