@@ -45,7 +45,7 @@ modality = "CT"
 classes = {{ nodule = 1, other = 2 }}
 
 [bounds]
-networks = ["unet3d", "vit3d"]
+networks = ["unet3d", "vit3d", "multitask_densenet3d"]
 exchange_modes = ["plain", "secure-sum", "ckks"]
 min_sites = 2
 min_patients = 3
