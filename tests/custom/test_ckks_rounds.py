@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def summed() -> tuple[CkksRounds, Network]:
     document = new_job_document(job, project=PROJECT, sites=tuple(UPDATES), now=NOW)
     quantiser = quantiser_of(job, size=SIZE, sites=len(UPDATES))
     sites, agreement = set_up(session_of(document, job, quantiser, attempt=0, first=1))
-    rounds = CkksRounds(document, job, size=SIZE, root=Authority().certificate)
+    rounds = CkksRounds(document, job, size=SIZE, root=Authority().certificate, next_attempt=count().__next__)
     rounds._agreement, rounds._is_stale = agreement, False
     rounds.open_round(1, MODEL)
     for name, site in sites.items():

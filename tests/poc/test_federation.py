@@ -87,7 +87,7 @@ def test_a_private_job_is_charged_at_every_hospital_until_the_cap_refuses(federa
     release = verify_release(read_parts(release_job(first, federation.workdir)))
     assert release.passport.privacy is not None
     assert release.passport.privacy.epsilon == spent[1]["north"]
-    heads = json.loads((federation.workdir.kit("server") / "ledger-heads.json").read_text())
+    heads = json.loads((federation.workdir.root / "server" / "ledger-heads.json").read_text())
     assert sorted(heads) == sorted(NAMES)
     records = [first.record]
     while records[-1].status == "completed" and len(records) < 5:
