@@ -26,7 +26,7 @@ from fedward.training.local import train
 from fedward.training.private import train_private
 
 PATIENTS = 6
-CROPS = 4
+CROPS = 8
 NOISE_MULTIPLIER = 1.0
 
 #: The first step, with its imports and allocations, does not count.
