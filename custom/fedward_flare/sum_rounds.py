@@ -77,6 +77,8 @@ class SumRounds:
         self._boxes: tuple[Box, ...] = ()
         self._is_stale = True
         self._round: ServerRound | None = None
+        #: The code of each site that did not take part in the latest set-up.
+        self.failures: dict[str, str] = {}
 
     def set_up(self, number: int, carriers: Carriers) -> Mapping[str, str]:
         """Make a fresh set-up for the rounds from ``number`` unless the one that stands will do.
@@ -91,6 +93,7 @@ class SumRounds:
         if agreement is not None and not self._is_stale and number in agreement.session.rounds:
             return {}
         failures: dict[str, str] = {}
+        self.failures = failures
         session = session_of(self._document, self._job, self._quantiser, attempt=self._next_attempt(), first=number)
         set_ups: dict[str, SetUp] = {}
         begin = sum_exchange.pack_begin(attempt=session.attempt, first_round=number)

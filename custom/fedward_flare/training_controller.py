@@ -147,7 +147,15 @@ class TrainController(JobController):
 
         message = exchange.pack_model(exchange.GlobalModel(number=number, weights=weights, heads=self._heads.known))
         if self._sums is not None:
-            self._sums.set_up(number, self._carriers(context))
+            try:
+                self._sums.set_up(number, self._carriers(context))
+            except RoundFailed:
+                failures = {**current.all_failures(), **self._sums.failures}
+                seconds = time.monotonic() - started_s
+                self._record = self._record.with_round(
+                    RoundRecord(number=number, seconds=seconds, weights={}, failures=failures)
+                )
+                raise
             self._sums.open_round(number, weights)
             message = self._sums.complete(message)
         self._ask(tasks.TRAIN_TASK, message, receive=receive, is_complete=lambda: current.is_complete, context=context)
