@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 _SEPARATOR = "\x1f"
 
 #: Noise is drawn in blocks of so many numbers, which bounds the memory that it takes beside its result.
-_BLOCK = 1 << 15
+_BLOCK = 1 << 16
 
 #: A noised number is rounded to a power of two near this share of the noise's standard deviation.
 _GRID = 2.0**-16
@@ -97,7 +97,7 @@ class Secret:
     def uniform(self, count: int) -> NDArray[np.float64]:
         """Give ``count`` numbers in [0, 1), each a multiple of 2^-53."""
         bits = np.frombuffer(self.take(8 * count), dtype=np.uint64) >> np.uint64(11)
-        numbers = bits.astype(np.float64)
+        numbers = bits.view(np.int64).astype(np.float64)
         numbers *= 2.0**-53
         return numbers
 
@@ -137,24 +137,24 @@ class Secret:
     def _normal_sum(self, count: int) -> NDArray[np.float64]:
         """Give sums of four standard normal numbers (Box and Muller 1958, both halves of each pair)."""
         pairs = (count + 1) // 2
-        total = np.zeros((2, pairs))
+        radii, cosines, sines = np.zeros((3, pairs))
         # In place: fresh memory for every intermediate costs as much as the arithmetic.
         for _ in range(4):
             radius, half = self.uniform(2 * pairs).reshape(2, pairs)
             np.log1p(np.negative(radius, out=radius), out=radius)
             radius *= -2
             np.sqrt(radius, out=radius)
-            # The tangent t of half the angle gives cosine (1 - t^2) / (1 + t^2) and sine 2 t / (1 + t^2); numpy's own
+            # With t the tangent of half the angle, cosine is 2 / (1 + t^2) - 1 and sine 2 t / (1 + t^2); numpy's own
             # are ten times slower.
             half -= 0.5
             half *= np.pi
             np.tan(half, out=half)
-            square = half * half
-            radius /= 1 + square
+            radii += radius
+            radius /= 1 + half * half
+            cosines += radius
             half *= radius
-            total[0] += radius - square * radius
-            total[1] += 2 * half
-        return total.ravel()[:count]
+            sines += half
+        return np.concatenate([2 * cosines - radii, 2 * sines])[:count]
 
     def _rekey(self) -> None:
         self._stream: CipherContext = Cipher(ChaCha20(os.urandom(32), bytes(16)), mode=None).encryptor()
