@@ -225,6 +225,7 @@ class JobRefused(FedwardError):
             "delta_too_large",
             "privacy_spent",
             "model_changed",
+            "other_task",
             "wrong_round",
             "unknown_job",
             "budget_spent",

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from fedward.errors import FederationError, JobRefused, ReleaseRefused
+from fedward.evaluation.sheet import kind_of
 from fedward.files import whole_folder
 from fedward.identity.document import JobDocument, SignedJob, new_job_document, sign_job
-from fedward.release.package import read_parts, write_release
+from fedward.release.package import read_parts, verify_release, write_release
 from fedward.settings.admission import refusals
-from fedward.settings.job import Job
+from fedward.settings.job import EvaluationJob, Job
 from fedward.settings.read import read_settings
 from fedward.settings.site import read_site_settings
 from fedward_flare.job_config import SERVER_CONFIG, SITE_CONFIG, server_config, site_config
@@ -65,7 +66,8 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None) -> Prepa
     Args:
         job: What is proposed; without site names it asks every hospital of the federation.
         workdir: Where the coordinator's key lies.
-        release: The folder of the release; a publishing job needs one and no other takes one.
+        release: The folder of the release; a publishing job needs one and no other takes one. An evaluation is about
+            one of the releases that this coordinator has signed.
 
     Raises:
         FederationError: a site is unknown, or the minimum is larger than the number of sites.
@@ -75,9 +77,12 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None) -> Prepa
     if not state.project:
         raise FederationError("not_running", f"{workdir.root} has no federation yet; start one with: fedward poc up")
     sites = _sites_of(job, state.hospitals)
-    hashes = read_parts(release).hashes if release is not None else None
-    if (job.kind == "publish") != (hashes is not None):
-        raise ReleaseRefused("missing_part", f"a {job.kind} job {'needs a' if hashes is None else 'takes no'} release")
+    if (job.kind == "publish") != (release is not None):
+        raise ReleaseRefused("missing_part", f"a {job.kind} job {'needs a' if release is None else 'takes no'} release")
+    subject = release
+    if isinstance(job, EvaluationJob):
+        job, subject = about_release(job, workdir)
+    hashes = read_parts(subject).hashes if subject is not None else None
     startup = workdir.kit(state.coordinator) / "startup"
     document = new_job_document(job, project=state.project, sites=sites, now=datetime.now(UTC), release=hashes)
     signed = sign_job(
@@ -86,6 +91,28 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None) -> Prepa
         certificate=(startup / "client.crt").read_bytes(),
     )
     return PreparedJob(document=document, signed=signed, release=release)
+
+
+def about_release(job: EvaluationJob, workdir: Workdir) -> tuple[EvaluationJob, Path]:
+    """Settle which release an evaluation is about; give the job with its number, and the release's folder.
+
+    Raises:
+        ReleaseRefused: ``not_installed``: this coordinator has signed no such release; ``altered_passport``.
+        JobRefused: ``other_task``: the release does something else than the job says.
+    """
+    found = {
+        int(written): folder
+        for folder in workdir.releases.glob(f"{job.release}-*")
+        if (written := folder.name.removeprefix(f"{job.release}-")).isdecimal()
+    }
+    number = job.number or max(found, default=0)
+    if number not in found:
+        known = ", ".join(sorted(folder.name for folder in workdir.releases.glob("*"))) or "none"
+        raise ReleaseRefused("not_installed", f"no release {job.release}-{number} was signed here; there is {known}")
+    task = kind_of(verify_release(read_parts(found[number])).passport.task)
+    if task != job.task:
+        raise JobRefused("other_task", f"{found[number].name} does {task}, the job file says {job.task}")
+    return job.model_copy(update={"number": number}), found[number]
 
 
 def check(job: Job, workdir: Workdir) -> dict[str, tuple[JobRefused, ...]]:

@@ -74,7 +74,7 @@ def release_job(finished: FinishedJob, workdir: Workdir) -> Path:
 
 def releases_folder(workdir: Workdir) -> Path:
     """Give the folder of all releases that this coordinator has signed."""
-    return workdir.coordinator / "releases"
+    return workdir.releases
 
 
 def _document(finished: FinishedJob, workdir: Workdir) -> JobDocument:

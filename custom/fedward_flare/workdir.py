@@ -65,6 +65,11 @@ class Workdir:
         return self.root / "kits"
 
     @property
+    def releases(self) -> Path:
+        """All releases that this coordinator has signed."""
+        return self.coordinator / "releases"
+
+    @property
     def coordinator(self) -> Path:
         """The coordinator's own folder: release key, signed jobs, releases."""
         return self.root / "coordinator"

@@ -35,7 +35,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ReleaseHashes(BaseModel):
-    """SHA-256 of the three files of the release that a publishing job brings."""
+    """SHA-256 of the three files of the release that a job brings to the sites, or is about."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,7 +55,7 @@ class JobDocument(BaseModel):
         created: When it was signed.
         expires: After this a site refuses it; at most the job's ``hours_valid`` later.
         job: What is proposed.
-        release: What a publishing job brings; None for the other kinds.
+        release: What a publishing job brings and an evaluation is about; None for the other kinds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -84,9 +84,11 @@ class JobDocument(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _a_release_is_published(self) -> Self:
-        if (self.job.kind == "publish") != (self.release is not None):
-            raise ValueError("a publishing job, and no other, names the hashes of a release")
+    def _a_release_is_named(self) -> Self:
+        if (self.job.kind in ("publish", "evaluate")) != (self.release is not None):
+            raise ValueError("a publishing job and an evaluation, and no other, name the hashes of a release")
+        if self.job.kind == "evaluate" and self.job.number == 0:
+            raise ValueError("an evaluation names the number of its release")
         return self
 
     def content(self) -> bytes:
