@@ -36,6 +36,11 @@ COMPONENTS = {
             *(tasks.DECRYPT_TASK, tasks.TOTAL_TASK),
         ),
     ),
+    "gate": Components(
+        controller="fedward_flare.once_controllers.GateController",
+        executor="fedward_flare.executors.GateExecutor",
+        tasks=(tasks.GATE_TASK,),
+    ),
     "publish": Components(
         controller="fedward_flare.once_controllers.PublishController",
         executor="fedward_flare.executors.PublishExecutor",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fedward.errors import JobRefused
-from fedward.settings.job import InferenceJob, PublishJob, TrainingJob
+from fedward.settings.job import GateJob, Job, TrainingJob
 from fedward.settings.site import Privacy, SiteSettings
 
 
-def admit(job: TrainingJob | PublishJob | InferenceJob, *, sites: tuple[str, ...], site: SiteSettings) -> None:
+def admit(job: Job, *, sites: tuple[str, ...], site: SiteSettings) -> None:
     """Refuse a job that goes beyond the site's bounds, for the first reason found.
 
     Raises:
@@ -19,22 +19,21 @@ def admit(job: TrainingJob | PublishJob | InferenceJob, *, sites: tuple[str, ...
         raise refusal
 
 
-def refusals(
-    job: TrainingJob | PublishJob | InferenceJob, *, sites: tuple[str, ...], site: SiteSettings
-) -> tuple[JobRefused, ...]:
+def refusals(job: Job, *, sites: tuple[str, ...], site: SiteSettings) -> tuple[JobRefused, ...]:
     """Give every reason for which ``site`` would refuse a job that asks ``sites``; none when it would take part."""
     return tuple(_refusals(job, sites=sites, site=site))
 
 
-def _refusals(
-    job: TrainingJob | PublishJob | InferenceJob, *, sites: tuple[str, ...], site: SiteSettings
-) -> Iterator[JobRefused]:
+def _refusals(job: Job, *, sites: tuple[str, ...], site: SiteSettings) -> Iterator[JobRefused]:
     if site.name not in sites:
         yield JobRefused("not_invited", f"the job asks {', '.join(sites)}, not {site.name}")
     yield from _listed("kind_not_allowed", "kinds", site.bounds.kinds, job.kind)
     yield from _at_most("valid_too_long", "max_hours_valid", site.bounds.max_hours_valid, job.hours_valid)
     if isinstance(job, TrainingJob):
         yield from _training_refusals(job, site)
+    if isinstance(job, GateJob):
+        largest = site.privacy.max_metric_releases
+        yield from _at_most("too_many_metric_releases", "max_metric_releases", largest, 1, section="privacy")
 
 
 def _training_refusals(job: TrainingJob, site: SiteSettings) -> Iterator[JobRefused]:
