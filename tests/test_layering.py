@@ -30,8 +30,12 @@ ROOMS: dict[str, set[str]] = {
     "release": {"safetensors", "cryptography"},
     "inference": {"torch", "monai", "scipy"},
     "report": {"pydicom", "highdicom", "jinja2", "matplotlib"},
+    "evaluation_page": {"jinja2", "matplotlib"},
     "site_sum": set(),
     "site_ckks": set(),
+    "site_sums": set(),
+    "site_counts": set(),
+    "site_evaluation": set(),
     "site_training": set(),
     "hospital": {
         "torch", "monai", "pydicom", "highdicom", "safetensors", "sqlalchemy", "cryptography", "scipy", "SimpleITK",

@@ -227,6 +227,7 @@ class JobRefused(FedwardError):
             "model_changed",
             "start_not_installed",
             "wrong_start",
+            "other_task",
             "wrong_round",
             "unknown_job",
             "budget_spent",

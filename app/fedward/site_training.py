@@ -36,6 +36,7 @@ from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings
 from fedward.site_ckks import SiteCkks
 from fedward.site_sum import SiteSum
+from fedward.site_sums import SummedAtSite
 from fedward.store.database import Database
 from fedward.store.jobs import witness
 from fedward.training.local import train
@@ -50,7 +51,7 @@ _KEPT_STATES = 2
 
 
 @dataclass(frozen=True, eq=False)
-class SiteTraining:
+class SiteTraining(SummedAtSite):
     """A training job that this hospital takes part in.
 
     Attributes:
@@ -198,36 +199,6 @@ class SiteTraining:
     def in_clear(self, answer: Answer) -> Mapping[str, float]:
         """Give the numbers of an answer that leave beside the update; an encrypted sum holds noised totals inside."""
         return {} if self.sum is not None and sums_metrics(self.job) else answer.metrics
-
-    def any_sum(self) -> SiteSum | SiteCkks:
-        """Give the site's part in the encrypted sum, of either kind.
-
-        Raises:
-            JobRefused: ``exchange_mode_not_allowed``: the job has none.
-        """
-        if self.sum is None:
-            raise JobRefused("exchange_mode_not_allowed", f"job {self.document.id} is not summed under encryption")
-        return self.sum
-
-    def secure_sum(self) -> SiteSum:
-        """Give the site's part in the sum under masks.
-
-        Raises:
-            JobRefused: ``exchange_mode_not_allowed``: the job has none.
-        """
-        if not isinstance(self.sum, SiteSum):
-            raise JobRefused("exchange_mode_not_allowed", f"job {self.document.id} is not summed under masks")
-        return self.sum
-
-    def ckks_sum(self) -> SiteCkks:
-        """Give the site's part in the sum under a homomorphic key.
-
-        Raises:
-            JobRefused: ``exchange_mode_not_allowed``: the job has none.
-        """
-        if not isinstance(self.sum, SiteCkks):
-            raise JobRefused("exchange_mode_not_allowed", f"job {self.document.id} is not summed under one key")
-        return self.sum
 
     def close(self) -> None:
         """End the job here: free what it did not use, and remove what was kept for its next round."""

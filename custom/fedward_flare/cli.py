@@ -304,5 +304,7 @@ def _watch(session: Session, job_id: str, workdir: Path) -> FinishedJob:
         finished = session.watch(job_id, on_progress=show)
         show(finished.record)
     output.print(f"result: {finished.folder}", markup=False)
+    if finished.page:
+        output.print(f"page: {finished.page}", markup=False)
     require_completed(finished, _workdir(workdir))
     return finished

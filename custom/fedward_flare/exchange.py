@@ -77,7 +77,7 @@ def unpack_model(message: Shareable) -> GlobalModel:
     return GlobalModel(
         number=number,
         weights=_flat(message.get(_WEIGHTS)),
-        heads={site: head for site, value in heads.items() if (head := _head(value)) is not None},
+        heads={site: head for site, value in heads.items() if (head := read_head(value)) is not None},
     )
 
 
@@ -118,11 +118,12 @@ def unpack_evaluated(answer: Shareable) -> Evaluated:
     weight = answer.get(_WEIGHT)
     if type(weight) is not int or weight < 1:
         raise UpdateRefused("weight_invalid", f"expected a whole weight of 1 or more, got {weight!r}")
+    spent, head = read_spent(answer)
     return Evaluated(
         weight=weight,
         metrics=_metrics(answer.get(_METRICS)),
-        spent=_spent(answer.get(_EPSILON), answer.get(_DELTA)),
-        head=_head(answer.get(_HEAD)),
+        spent=spent,
+        head=head,
         masked=masked_of(answer),
     )
 
@@ -231,15 +232,27 @@ def size_of(value: object) -> int:
     return len(str(value).encode())
 
 
-def _about(answer: TrainedRound | Evaluated) -> dict[str, Any]:
-    spent, head = answer.spent, answer.head
+def spent_content(spent: Spent | None, head: Head | None) -> dict[str, Any]:
+    """Give what an answer says of the site's privacy ledger."""
     return {
-        _WEIGHT: answer.weight,
-        _METRICS: dict(answer.metrics),
         _EPSILON: spent.epsilon if spent else None,
         _DELTA: spent.delta if spent else None,
         _HEAD: (head.length, head.keyed_hash) if head else None,
     }
+
+
+def read_spent(answer: Shareable) -> tuple[Spent | None, Head | None]:
+    """Read what an answer says of the site's privacy ledger.
+
+    Raises:
+        UpdateRefused: ``malformed_message``.
+    """
+    return _spent(answer.get(_EPSILON), answer.get(_DELTA)), read_head(answer.get(_HEAD))
+
+
+def _about(answer: TrainedRound | Evaluated) -> dict[str, Any]:
+    told = spent_content(answer.spent, answer.head)
+    return {_WEIGHT: answer.weight, _METRICS: dict(answer.metrics), **told}
 
 
 def _spent(epsilon: object, delta: object) -> Spent | None:
@@ -250,7 +263,7 @@ def _spent(epsilon: object, delta: object) -> Spent | None:
     return Spent(epsilon, delta)
 
 
-def _head(value: object) -> Head | None:
+def read_head(value: object) -> Head | None:
     """Read a ledger's head; what is none is as good as not there."""
     match value:
         case (int(length), str(keyed_hash)) if length >= 0 and _HASH.fullmatch(keyed_hash):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fedward.errors import FederationError, JobRefused, ReleaseRefused
+from fedward.evaluation.sheet import kind_of
 from fedward.files import whole_folder, write_bytes
 from fedward.identity.document import (
     Candidate,
@@ -24,10 +25,10 @@ from fedward.identity.document import (
     sign_job,
 )
 from fedward.release.gate import CandidateFiles
-from fedward.release.package import MODEL, read_parts, write_release
+from fedward.release.package import MODEL, read_parts, verify_release, write_release
 from fedward.release.passport import check_parent, parse_passport
 from fedward.settings.admission import refusals
-from fedward.settings.job import Job, TrainingJob
+from fedward.settings.job import EvaluationJob, Job, TrainingJob
 from fedward.settings.read import read_settings
 from fedward.settings.site import read_site_settings
 from fedward_flare.job_config import SERVER_CONFIG, SITE_CONFIG, server_config, site_config
@@ -82,8 +83,8 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None, candidat
     Args:
         job: What is proposed; without site names it asks every hospital of the federation.
         workdir: Where the coordinator's key lies.
-        release: The folder of the release; a publishing job needs one, and a job that starts from a release finds it
-            among the coordinator's own.
+        release: The folder of the release; a publishing job needs one. One that a job starts from, or is about, is
+            found among those that this coordinator has signed.
         candidate: The coordinator's folder of a finished training job; a gate needs one and no other takes one.
 
     Raises:
@@ -96,11 +97,14 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None, candidat
         raise FederationError("not_running", f"{workdir.root} has no federation yet; start one with: fedward poc up")
     sites = _sites_of(job, state.hospitals)
     release = release or started_from(job, workdir)
-    parts = read_parts(release) if release is not None else None
-    if brings_release(job) != (parts is not None):
-        raise ReleaseRefused("missing_part", f"a {job.kind} job {'needs a' if parts is None else 'takes no'} release")
+    if brings_release(job) != (release is not None):
+        raise ReleaseRefused("missing_part", f"a {job.kind} job {'needs a' if release is None else 'takes no'} release")
     if (job.kind == "gate") != (candidate is not None):
         raise ReleaseRefused("missing_part", "a gate, and no other job, needs a candidate: --candidate JOB")
+    subject = release
+    if isinstance(job, EvaluationJob):
+        job, subject = about_release(job, workdir)
+    parts = read_parts(subject) if subject is not None else None
     startup = workdir.kit(state.coordinator) / "startup"
     document = new_job_document(
         job,
@@ -124,6 +128,28 @@ def started_from(job: Job, workdir: Workdir) -> Path | None:
     """Give the folder of the coordinator's release from which a job starts; None for a job that draws its weights."""
     start = job.start_from if isinstance(job, TrainingJob) else None
     return workdir.releases / f"{start.name}-{start.number}" if start else None
+
+
+def about_release(job: EvaluationJob, workdir: Workdir) -> tuple[EvaluationJob, Path]:
+    """Settle which release an evaluation is about; give the job with its number, and the release's folder.
+
+    Raises:
+        ReleaseRefused: ``not_installed``: this coordinator has signed no such release; ``altered_passport``.
+        JobRefused: ``other_task``: the release does something else than the job says.
+    """
+    found = {
+        int(written): folder
+        for folder in workdir.releases.glob(f"{job.release}-*")
+        if (written := folder.name.removeprefix(f"{job.release}-")).isdecimal()
+    }
+    number = job.number or max(found, default=0)
+    if number not in found:
+        known = ", ".join(sorted(folder.name for folder in workdir.releases.glob("*"))) or "none"
+        raise ReleaseRefused("not_installed", f"no release {job.release}-{number} was signed here; there is {known}")
+    task = kind_of(verify_release(read_parts(found[number])).passport.task)
+    if task != job.task:
+        raise JobRefused("other_task", f"{found[number].name} does {task}, the job file says {job.task}")
+    return job.model_copy(update={"number": number}), found[number]
 
 
 def check(job: Job, workdir: Workdir) -> dict[str, tuple[JobRefused, ...]]:

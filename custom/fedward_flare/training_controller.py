@@ -169,7 +169,7 @@ class TrainController(JobController):
                     RoundRecord(number=number, seconds=seconds, weights={}, failures=failures)
                 )
                 raise
-            self._sums.open_round(number, weights)
+            self._sums.open_round(number, _digest(weights))
             message = self._sums.complete(message)
         self._ask(tasks.TRAIN_TASK, message, receive=receive, is_complete=lambda: current.is_complete, context=context)
         self._participation = self._heard_late(current.next_participation())
@@ -226,7 +226,7 @@ class TrainController(JobController):
         try:
             if sums is not None:
                 sums.set_up(number + 1, self._carriers(context))
-                sums.open_round(number + 1, weights)
+                sums.open_round(number + 1, _digest(weights))
                 message = sums.complete(message)
             self._ask(
                 tasks.EVALUATE_TASK,
@@ -318,7 +318,7 @@ class TrainController(JobController):
         best = self._choice.best
         if best is not None and best.round_number == number:
             self._best_weights = weights
-            self._record = self._record.with_best(best, hashlib.sha256(weights.tobytes()).hexdigest())
+            self._record = self._record.with_best(best, _digest(weights))
         self._record = self._record.with_validation(
             number, score=score, false_positives=false_positives, metrics=metrics
         )
@@ -337,6 +337,10 @@ class TrainController(JobController):
             weight_cap=self._job.exchange.weight_cap,
             minimum=self._job.sites.minimum,
         )
+
+
+def _digest(weights: Weights) -> str:
+    return hashlib.sha256(weights.tobytes()).hexdigest()
 
 
 def _trained(answer: Shareable) -> TrainedRound | Failure:

@@ -35,7 +35,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ReleaseHashes(BaseModel):
-    """SHA-256 of the three files of the release that a job brings."""
+    """SHA-256 of the three files of the release that a job brings to the sites, or is about."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,7 +69,7 @@ class JobDocument(BaseModel):
         created: When it was signed.
         expires: After this a site refuses it; at most the job's ``hours_valid`` later.
         job: What is proposed.
-        release: What a publishing job brings, or a training job starts from; None for the others.
+        release: What a publishing job brings, a training job starts from, an evaluation is about; else None.
         candidate: What a gate is about; None for the other kinds.
     """
 
@@ -100,9 +100,11 @@ class JobDocument(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _brings_what_it_needs(self) -> Self:
-        if brings_release(self.job) != (self.release is not None):
-            raise ValueError("a job that publishes or starts from a release, and no other, names its hashes")
+    def _names_what_it_is_about(self) -> Self:
+        if (brings_release(self.job) or self.job.kind == "evaluate") != (self.release is not None):
+            raise ValueError("a job that publishes, starts from or evaluates a release, and no other, names its hashes")
+        if self.job.kind == "evaluate" and self.job.number == 0:
+            raise ValueError("an evaluation names the number of its release")
         if (self.job.kind == "gate") != (self.candidate is not None):
             raise ValueError("a gate, and no other job, names a candidate")
         return self
