@@ -20,6 +20,8 @@ Fingerprint = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 NamePatterns = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
+JobKind = Literal["train", "gate", "publish", "infer", "evaluate"]
+
 #: The numbers that a site may let the coordinator see: of validation, and
 #: ``evaluation``: its row of exact counts in an evaluation.
 ShareableMetric = Literal["validation_score", "validation_false_positives", "validation_cases", "evaluation"]
@@ -102,7 +104,7 @@ class Bounds(Settings):
     are taken in any seven days.
     """
 
-    kinds: tuple[Literal["train", "publish", "infer", "evaluate"], ...] = ("train", "publish", "infer", "evaluate")
+    kinds: tuple[JobKind, ...] = ("train", "gate", "publish", "infer", "evaluate")
     networks: tuple[Name, ...] = ("unet3d",)
     exchange_modes: tuple[ExchangeMode, ...] = ("secure-sum",)
     min_sites: Annotated[int, Field(ge=1)] = 3
@@ -129,7 +131,7 @@ class Privacy(Settings):
         max_clip_norm: Of one patient's gradient.
         max_sampling_rate: Of a step's sample.
         max_private_steps: Optimiser steps of a private job.
-        max_metric_releases: How many times a private job's noised validation totals may leave.
+        max_metric_releases: How many times a private job's noised validation totals may leave; 0 also refuses gates.
         allow_non_private: Whether training without privacy may run; the ledger then notes an infinite epsilon, and the
             cap bounds the private jobs beside it.
         share_metrics: The exact validation numbers of training without privacy that the coordinator may see, and
