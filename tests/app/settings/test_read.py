@@ -76,7 +76,7 @@ def test_a_job_is_read_as_it_is_written() -> None:
         ("input.intensity", {"kind": "zscore", "window": 1}, "input.intensity.window: unknown key"),
         ("task.classes", [], "task.classes: list should have at least 1 item after validation, not 0, found []"),
         ("task.classes", ["a", "a"], "task: classes must differ, got ['a', 'a']"),
-        ("kind", "trian", "kind: should be one of 'train', 'publish', 'infer', found 'trian'"),
+        ("kind", "trian", "kind: should be one of 'train', 'gate', 'publish', 'infer', 'evaluate', found 'trian'"),
         ("kind", None, "kind: missing"),
         (
             "training.patch_size",
