@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "report": {"pydicom", "highdicom", "jinja2", "matplotlib"},
     "site_sum": set(),
     "site_ckks": set(),
+    "site_ranges": set(),
     "site_training": set(),
     "hospital": {
         "torch", "monai", "pydicom", "highdicom", "safetensors", "sqlalchemy", "cryptography", "scipy", "SimpleITK",

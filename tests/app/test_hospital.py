@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from fedward.errors import IdentityError, JobRefused, ReleaseRefused, StoreError
+from fedward.evaluation.ranges import covered_ranges
 from fedward.federation.averaging import apply_update
 from fedward.federation.record import JobRecord, RoundRecord
 from fedward.hospital import Hospital, RoundTask, TrainedRound
 from fedward.identity.document import JobDocument
+from fedward.imaging.traits import trait_keys
 from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.weights import layout_of, named
@@ -36,6 +38,28 @@ JOB = training_job(rounds=2, minimum=2)
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return make_site(tmp_path)
+
+
+def test_what_training_images_are_like_leaves_a_job_without_privacy_only_where_the_site_file_lists_it(
+    site: Site,
+) -> None:
+    task = RoundTask(document_of(JOB), 1, initial_weights(JOB))
+
+    def first_round() -> TrainedRound:
+        hospital, document = site.open(), document_of(JOB)
+        hospital.accept(signed(document))
+        return hospital.train_round(RoundTask(document, 1, task.weights))
+
+    assert first_round().metrics == {}
+    site.edit(lambda text: text.replace('"validation_cases"]', '"validation_cases", "training_ranges"]'))
+    counts = first_round().metrics
+    assert set(counts) == set(trait_keys(JOB.input))
+    assert counts["trained_slice_spacing_07"] == sum(
+        value for key, value in counts.items() if "slice_spacing" in key
+    ), "all are 2 mm"
+    ranges = {one.trait: (one.low, one.high) for one in covered_ranges(counts, JOB.input, deviation=0)}
+    assert ranges["slice_spacing"] == (1.75, 2.25)
+    assert ranges["middle_intensity"][1] <= -550, "blocks of -700 HU"
 
 
 def publishing(parts: ReleaseParts) -> JobDocument:

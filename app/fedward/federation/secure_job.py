@@ -5,6 +5,7 @@ from __future__ import annotations
 from fedward.federation.quantise import Quantiser
 from fedward.federation.secure_messages import MOST_ROUNDS, Session
 from fedward.identity.document import JobDocument
+from fedward.imaging.traits import trait_keys
 from fedward.privacy.metrics import PATIENTS, TOTAL
 from fedward.settings.job import TrainingJob
 
@@ -28,13 +29,24 @@ def quantiser_of(job: TrainingJob, *, size: int, sites: int) -> Quantiser:
         clip=job.exchange.clip,
         weight_cap=job.exchange.weight_cap,
         sites=sites,
-        metrics=(TOTAL, PATIENTS) if sums_metrics(job) else (),
+        metrics=summed_metrics(job),
         metric_bound=_METRIC_BOUND,
     )
     if job.privacy is not None:
         # Noised gradients move a weight by about the learning rate a step: so large is the local noise at least.
         quantiser.check_noise(job.training.learning_rate)
     return quantiser
+
+
+def summed_metrics(job: TrainingJob) -> tuple[str, ...]:
+    """Name what travels inside the encrypted sum beside the update, in the vector's order.
+
+    The counts of what training images are like are there without privacy too: each site file decides whether its own
+    enter, and nobody sees which did.
+    """
+    totals = (TOTAL, PATIENTS) if sums_metrics(job) else ()
+    has_ranges = job.privacy is None or job.privacy.range_noise_multiplier is not None
+    return (*totals, *trait_keys(job.input)) if has_ranges else totals
 
 
 def sums_metrics(job: TrainingJob) -> bool:

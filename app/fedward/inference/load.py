@@ -32,6 +32,7 @@ def load_model(release: Release, *, runtime: Runtime) -> LoadedModel:
         input=passport.input,
         task=task,
         patch_size=passport.patch_size,
+        trained_on=passport.trained_on,
     )
 
 

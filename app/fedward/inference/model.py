@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from fedward.release.passport import TrainedOn
 from fedward.settings.job import Input, Segmentation
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class LoadedModel:
         input: The grid and the intensity scale that it was trained on.
         task: Its classes, and the smallest lesion that it reports.
         patch_size: The sliding window, voxels along ``(slice, row, column)`` of the model's grid.
+        trained_on: What its training images were like; None where that is not known.
     """
 
     facts: ModelFacts
@@ -73,3 +75,4 @@ class LoadedModel:
     input: Input
     task: Segmentation
     patch_size: tuple[int, int, int]
+    trained_on: TrainedOn | None = None

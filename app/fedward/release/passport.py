@@ -49,6 +49,39 @@ class PrivacyStatement(BaseModel):
         return max(site.delta for site in self.sites.values())
 
 
+class TrainedRange(BaseModel):
+    """Between which values one trait of the training images lies, as far as the hospitals' counts tell.
+
+    Attributes:
+        trait: See :class:`fedward.imaging.traits.Trait`.
+        unit: Of both numbers.
+        low: None where the range is open.
+        high: None where the range is open.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    trait: Name
+    unit: Literal["mm", "HU", "stored", "deviations"]
+    low: float | None
+    high: float | None
+
+
+class TrainedOn(BaseModel):
+    """What the images were like that the model was trained on.
+
+    Attributes:
+        noised: Whether the hospitals' counts were noised; then a range holds what many patients have in common, and a
+            trait without a range was seen in too few to tell.
+        ranges: By trait.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    noised: bool
+    ranges: tuple[TrainedRange, ...]
+
+
 class Passport(BaseModel):
     """Everything that a site must know to run a model and to answer for it.
 
@@ -62,6 +95,7 @@ class Passport(BaseModel):
         metrics: The federation's own numbers: ``validation_score`` and ``validation_false_positives``, where known.
         exchange: Who could read one hospital's update on its way.
         privacy: What training promises; None where it was not differentially private.
+        trained_on: What its training images were like; None where no hospital said so.
         stands_on: What it was started from: releases, the latest first.
         signer: The fingerprint of the release certificate that signs this passport.
     """
@@ -87,6 +121,7 @@ class Passport(BaseModel):
     metrics: dict[Name, float] = Field(default_factory=dict)
     exchange: ExchangeMode
     privacy: PrivacyStatement | None = None
+    trained_on: TrainedOn | None = None
     stands_on: tuple[Name, ...] = ()
     signer: Fingerprint
 

@@ -20,8 +20,8 @@ Fingerprint = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 NamePatterns = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
-#: The validation numbers that a site may let the coordinator see.
-ShareableMetric = Literal["validation_score", "validation_false_positives", "validation_cases"]
+#: What a site may let out of training without privacy: validation numbers, and what its training images are like.
+ShareableMetric = Literal["validation_score", "validation_false_positives", "validation_cases", "training_ranges"]
 
 
 class DicomSource(Settings):
@@ -127,10 +127,11 @@ class Privacy(Settings):
         max_clip_norm: Of one patient's gradient.
         max_sampling_rate: Of a step's sample.
         max_private_steps: Optimiser steps of a private job.
-        max_metric_releases: How many times a private job's noised validation totals may leave.
+        max_metric_releases: How many times a private job's noised totals may leave: of validation, and once of what
+            the training images are like.
         allow_non_private: Whether training without privacy may run; the ledger then notes an infinite epsilon, and the
             cap bounds the private jobs beside it.
-        share_metrics: The exact validation numbers of training without privacy that the coordinator may see.
+        share_metrics: The exact numbers of training without privacy that the coordinator may see.
         merged_ids: Patient key by patient key: the first is the second's other id, so both are one patient.
     """
 
@@ -182,9 +183,24 @@ class Models(Settings):
 
 
 class Inference(Settings):
-    """Which of the hospital's studies a federated inference job runs over, and how findings are cleaned."""
+    """Which of the hospital's studies a federated inference job runs over, and what its reports say beside findings.
+
+    Attributes:
+        studies: All, or only those of the patients kept for testing.
+        uncertainty: How the model's doubt is measured: by passes with dropout, by the releases of the model's name that
+            were activated here, or not at all.
+        passes: Of Monte-Carlo dropout; more take longer, and only around what was found.
+        second_read_above: A finding whose probability varies by more than this standard deviation over the passes, or
+            over the releases, is marked for a second read.
+        explanation: What shows where an answer comes from: Grad-CAM (a transformer's attention in its place),
+            integrated gradients (the optional extra ``explain``), or nothing.
+    """
 
     studies: Literal["all", "held_out"] = "all"
+    uncertainty: Literal["dropout", "ensemble", "none"] = "dropout"
+    passes: Annotated[int, Field(ge=2, le=200)] = 20
+    second_read_above: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    explanation: Literal["grad_cam", "integrated_gradients", "none"] = "grad_cam"
 
 
 class SiteSettings(Settings):
