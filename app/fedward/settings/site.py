@@ -182,9 +182,14 @@ class Models(Settings):
 
 
 class Inference(Settings):
-    """Which of the hospital's studies a federated inference job runs over, and how findings are cleaned."""
+    """Which of the hospital's studies a federated inference job runs over, and who finds what a classifier judges.
+
+    ``lesions_from`` names a segmentation release that was activated here, by its name without the number: its latest
+    activated one finds the lesions that an active classification judges. Empty, a classification judges whole images.
+    """
 
     studies: Literal["all", "held_out"] = "all"
+    lesions_from: Annotated[str, Field(pattern=r"^([a-z0-9_-]{1,64})?$")] = ""
 
 
 class SiteSettings(Settings):
