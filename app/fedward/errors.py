@@ -267,7 +267,7 @@ class ReleaseRefused(FedwardError):
             "not_installed",
             "no_active_model",
             "wrong_modality",
-            "task_not_reported",
+            "no_lesion_source",
         }
     )
 

@@ -27,11 +27,11 @@ from fedward.identity.document import JobDocument, SignedJob, check_signer, veri
 from fedward.privacy.head import Head
 from fedward.privacy.ledger import Ledger, Terms
 from fedward.privacy.plan import Spent
+from fedward.release.detector import find_detector, has_detector
 from fedward.release.model_store import find_installed, install_release, load_installed
 from fedward.release.package import Release, ReleaseParts, Trust
-from fedward.release.passport import reported_task
 from fedward.settings.admission import admit
-from fedward.settings.job import Segmentation, TrainingJob
+from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
 from fedward.store.audit import Audit
 from fedward.store.database import Database
@@ -293,7 +293,7 @@ class Hospital:
     def install_parts(self, parts: ReleaseParts) -> Release:
         """Verify a release and keep it as a candidate.
 
-        It is activated where the site file says so, unless no report can hold what it answers.
+        It is activated where the site file says so, unless it judges lesions that nothing here finds yet.
 
         Raises:
             ReleaseRefused: it must not be installed.
@@ -307,7 +307,7 @@ class Hospital:
         self.audit.note(
             "release", done="installed", name=passport.name, number=passport.number, model=passport.model_sha256
         )
-        if self.site.models.auto_activate and isinstance(passport.task, Segmentation):
+        if self.site.models.auto_activate and has_detector(release, self.site, self.database):
             activate(self.database, name=passport.name, number=passport.number, now=self.clock())
             self.audit.note("release", done="activated", name=passport.name, number=passport.number)
         return release
@@ -316,10 +316,11 @@ class Hospital:
         """Make the installed release ``NAME-NUMBER`` the running model, after checking that it has not changed.
 
         Raises:
-            ReleaseRefused: it is not installed here, has been altered, or is ``task_not_reported``.
+            ReleaseRefused: it is not installed here, has been altered, or ``no_lesion_source``: it judges
+                lesions that nothing here finds.
         """
         stored = find_installed(self.database, reference)
-        reported_task(load_installed(stored, state=self.site.state).passport)
+        find_detector(load_installed(stored, state=self.site.state), self.site, self.database)
         activate(self.database, name=stored.name, number=stored.number, now=self.clock())
         self.audit.note("release", done="activated", name=stored.name, number=stored.number)
         return stored.name, stored.number
@@ -339,7 +340,7 @@ class Hospital:
         """Run the active model over the site's own studies and write the reports; give rounded counts by outcome.
 
         Raises:
-            ReleaseRefused: no model is active, or it has been altered.
+            ReleaseRefused: no model is active, or it has been altered; ``no_lesion_source``.
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
         from fedward.report.studies import Run, report_site
@@ -347,7 +348,8 @@ class Hospital:
         stored = active_release(self.database)
         release = load_installed(stored, state=self.site.state)
         out = self.site.state / "reports" / f"{stored.name}-{stored.number}"
-        run = Run(release=release, out=out, site=self.site.name, now=self.clock())
+        detector = find_detector(release, self.site, self.database)
+        run = Run(release=release, out=out, site=self.site.name, now=self.clock(), detector=detector)
         counts = report_site(run, self.site, should_stop=should_stop)
         end_job(self.database, job_id=document.id, now=self.clock())
         self.audit.note("inference", job=document.id, name=stored.name, number=stored.number, **counts)

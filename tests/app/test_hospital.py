@@ -21,10 +21,9 @@ from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.weights import layout_of, named
 from fedward.release.make import make_release
-from fedward.release.model_store import find_installed, load_installed
 from fedward.release.package import ReleaseParts, model_bytes
 from fedward.release.passport import parse_passport
-from fedward.report.studies import Run, report_studies
+from fedward.report.document import Report
 from fedward.settings.job import PublishJob, Sites, TrainingJob
 from fedward.store.releases import active_release
 from hospital_cases import SITES, Site, document_of, make_site, signed, signer
@@ -131,24 +130,64 @@ def test_from_the_signed_job_to_the_reports(site: Site) -> None:
     assert all(count % 5 == 0 for count in counts.values())
 
 
-@pytest.mark.parametrize("job", [classifying(JOB), multitasking(JOB)], ids=lambda job: job.task.kind)
-def test_another_task_is_trained_validated_released_and_installed_but_not_run(site: Site, job: TrainingJob) -> None:
-    hospital = site.open()
+def publish(hospital: Hospital, job: TrainingJob) -> None:
+    """Train a job at the hospital and bring it the release."""
     trained = train(hospital, job)
     assert set(trained.rounds[1].metrics) == {"validation_score", "validation_cases"}
-    assert 0 <= trained.rounds[1].metrics["validation_score"] <= 1
     parts = trained.release()
     passport = parse_passport(parts.passport)
     assert (passport.task, passport.network) == (job.task, job.network)
     hospital.install(hospital.accept(signed(publishing(parts))), parts)
+
+
+def reports_of(site: Site, release: str) -> list[Report]:
+    """Read every report of a release."""
+    files = sorted((site.folder / "state" / "reports" / release).rglob("report.json"))
+    return [Report.model_validate_json(file.read_text(encoding="utf-8")) for file in files]
+
+
+def test_a_multi_task_release_runs_and_judges_every_lesion_that_it_outlines(site: Site) -> None:
+    hospital = site.open()
+    publish(hospital, multitasking(JOB))
+    assert active_release(hospital.database).number == 1, "the site file activates what it installs"
+    counts = hospital.infer(hospital.accept(signed(document_of(inference_job()))))
+    assert counts["refused"] == 0
+    reports = reports_of(site, "ball-1")
+    assert len(reports) == 12
+    assert {report.findings.task for report in reports} == {"multitask"}
+    lesions = [lesion for report in reports for lesion in report.findings.lesions]
+    assert all(lesion.assessment.diameter_mm is not None for lesion in lesions)
+    assert all(
+        [each.class_name for each in lesion.assessment.probabilities] == ["nodule", "other"] for lesion in lesions
+    )
+
+
+def test_a_classification_judges_the_lesions_of_the_segmentation_that_the_site_file_names(site: Site) -> None:
+    site.edit(lambda text: text + '[inference]\nlesions_from = "ball"\n')
+    hospital = site.open()
+    publish(hospital, classifying(JOB).model_copy(update={"name": "judge"}))
     with pytest.raises(ReleaseRefused, match="no_active_model"):
         active_release(hospital.database)
-    with pytest.raises(ReleaseRefused, match="task_not_reported"):
-        hospital.activate("ball-1")
-    release = load_installed(find_installed(hospital.database, "ball-1"), state=hospital.site.state)
-    run = Run(release=release, out=site.folder / "reports", site="north", now=NOW)
-    with pytest.raises(ReleaseRefused, match="task_not_reported"):
-        report_studies(run, [], [], compute=hospital.site.compute)
+    with pytest.raises(ReleaseRefused, match="no_lesion_source") as refused:
+        hospital.activate("judge-1")
+    assert "names ball" in refused.value.detail
+    publish(hospital, JOB)
+    assert hospital.activate("judge-1") == ("judge", 1)
+    counts = hospital.infer(hospital.accept(signed(document_of(inference_job()))))
+    assert counts["refused"] == 0
+    reports = reports_of(site, "judge-1")
+    assert len(reports) == 12
+    assert {(report.findings.task, report.model.name, report.lesion_model.name) for report in reports} == {
+        ("classification", "judge", "ball")
+    }
+
+
+def test_a_classification_without_lesions_refuses_a_series_that_it_cannot_see_as_a_whole(site: Site) -> None:
+    hospital = site.open()
+    publish(hospital, classifying(JOB))
+    counts = hospital.infer(hospital.accept(signed(document_of(inference_job()))))
+    assert counts == {"findings": 0, "no_findings": 0, "refused": 10, "other_modality": 0}
+    assert {report.refusal.code for report in reports_of(site, "ball-1")} == {"no_lesion_source"}
 
 
 def second_round(site: Site, *, forget: bool = False) -> np.ndarray:

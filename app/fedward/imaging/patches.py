@@ -15,7 +15,7 @@ from fedward.imaging.foreground import Foreground
 from fedward.randomness import Seeded
 from fedward.settings.job import Training
 
-Number = TypeVar("Number", np.float16, np.uint8)
+Number = TypeVar("Number", np.float16, np.float32, np.uint8)
 
 #: A chosen foreground voxel lies in this middle share of its patch along each axis.
 _MIDDLE = 0.6

@@ -12,26 +12,35 @@ from fedward.inference.model import LoadedModel, ModelFacts
 from fedward.models.networks import build
 from fedward.models.runtime import Runtime
 from fedward.models.weights import flattened, layout_of, write_weights
+from fedward.release.detector import check_detector
 from fedward.release.package import Release, ReleaseParts, parameters_of
-from fedward.release.passport import Passport, reported_task
+from fedward.release.passport import Passport
 
 
-def load_model(release: Release, *, runtime: Runtime) -> LoadedModel:
+def load_model(release: Release, *, runtime: Runtime, detector: Release | None = None) -> LoadedModel:
     """Build the release's network, fill it with its weights and place it on ``runtime``'s device.
 
+    Args:
+        release: The model that answers.
+        runtime: Where it runs.
+        detector: For a classification of lesions, the segmentation whose lesions it judges.
+
     Raises:
-        ReleaseRefused: ``altered_model``: the file's parameters are not this network's; ``task_not_reported``.
+        ReleaseRefused: ``altered_model``: the file's parameters are not this network's; ``no_lesion_source``: what
+            should find the lesions cannot, or ``release`` needs nothing of the kind.
     """
     passport = release.passport
-    task = reported_task(passport)
+    if detector is not None:
+        check_detector(detector.passport, of=passport)
     module = build(passport.network, task=passport.task)
     write_weights(module, flat_weights(release.parts, passport))
     return LoadedModel(
         facts=facts_of(release),
         network=runtime.place_module(module).eval(),
         input=passport.input,
-        task=task,
+        task=passport.task,
         patch_size=passport.patch_size,
+        detector=load_model(detector, runtime=runtime) if detector else None,
         trained_on=passport.trained_on,
     )
 

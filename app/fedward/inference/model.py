@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from fedward.release.passport import TrainedOn
-from fedward.settings.job import Input, Segmentation
+from fedward.settings.job import Input
+from fedward.settings.tasks import AnyTask, Classification, Segmentation
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +58,19 @@ class ModelFacts(BaseModel):
         return self
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """A hospital's own temperature of a model: its logits are divided by it (Guo et al., ICML 2017, section 4.2).
+
+    Attributes:
+        temperature: Above 0.
+        lesions: On how many of the hospital's lesions it was fitted.
+    """
+
+    temperature: float
+    lesions: int
+
+
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
     """An activated release, ready to run.
@@ -65,14 +79,29 @@ class LoadedModel:
         facts: What every report states.
         network: The network with its weights, in evaluation mode, on its device.
         input: The grid and the intensity scale that it was trained on.
-        task: Its classes, and the smallest lesion that it reports.
-        patch_size: The sliding window, voxels along ``(slice, row, column)`` of the model's grid.
+        task: What it answers.
+        patch_size: The window, voxels along ``(slice, row, column)`` of the model's grid.
+        detector: For a classification of lesions, the segmentation whose lesions it judges; None for every other task
+            and where it judges whole images.
+        calibration: How this hospital turns its logits into probabilities; None leaves them as they are.
         trained_on: What its training images were like; None where that is not known.
     """
 
     facts: ModelFacts
     network: torch.nn.Module
     input: Input
-    task: Segmentation
+    task: AnyTask
     patch_size: tuple[int, int, int]
+    detector: LoadedModel | None = None
+    calibration: Calibration | None = None
     trained_on: TrainedOn | None = None
+
+    @property
+    def outliner(self) -> LoadedModel | None:
+        """The model that outlines what is found: this one, its detector, or none where whole images are judged."""
+        return self.detector if isinstance(self.task, Classification) else self
+
+    @property
+    def outline(self) -> Segmentation | None:
+        """What counts as found; None where whole images are judged."""
+        return self.outliner.task.outline if self.outliner else None

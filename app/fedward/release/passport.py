@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from fedward.errors import IdentityError, ReleaseRefused
 from fedward.identity import canonical
 from fedward.identity.document import Sha256
-from fedward.settings.job import ExchangeMode, Input, Segmentation, TrainedNetwork, TrainedTask
+from fedward.settings.job import ExchangeMode, Input, TrainedNetwork, TrainedTask
 from fedward.settings.read import Name
 from fedward.settings.site import Fingerprint
 
@@ -145,17 +145,3 @@ def parse_passport(content: bytes) -> Passport:
     if passport.content() != content:
         raise ReleaseRefused("altered_passport", "passport.json is not the canonical text of what it says")
     return passport
-
-
-def reported_task(passport: Passport) -> Segmentation:
-    """Give the task of a release whose answers a report can hold.
-
-    Raises:
-        ReleaseRefused: ``task_not_reported``: there is no report for such a task yet.
-    """
-    if not isinstance(passport.task, Segmentation):
-        raise ReleaseRefused(
-            "task_not_reported",
-            f"{passport.name}-{passport.number} does {passport.task.kind}; reports are written of segmentation alone",
-        )
-    return passport.task

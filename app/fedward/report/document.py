@@ -113,6 +113,7 @@ class Report(_Part):
         study: The study.
         series: The series.
         model: The model; null where a series was refused before any model was chosen.
+        lesion_model: The segmentation whose lesions the model judged; null where it found its own or judged the image.
         privacy: What the model's training promises its patients, in words.
         display_window: How the pictures show intensities, in words; empty for a refused series.
         findings: What was found; null for a refused series.
@@ -132,6 +133,7 @@ class Report(_Part):
     study: Study
     series: Series
     model: ModelFacts | None
+    lesion_model: ModelFacts | None = None
     privacy: str
     display_window: str = ""
     findings: Findings | None
@@ -145,7 +147,7 @@ class Report(_Part):
         if self.refusal is not None:
             expected = "refused"
         else:
-            expected = "findings" if self.findings and self.findings.lesions else "no_findings"
+            expected = "findings" if self.findings and self.findings.has_findings else "no_findings"
         if self.outcome != expected or (self.refusal is None) != (self.findings is not None):
             raise ValueError(f"a report with outcome {self.outcome} holds what belongs to {expected}")
         if (self.segmentation is None) != bool(self.segmentation_note):

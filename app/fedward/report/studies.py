@@ -18,7 +18,6 @@ from fedward.inference.predict import infer_volume
 from fedward.models.runtime import Runtime, choose_runtime
 from fedward.randomness import Secret
 from fedward.release.package import Release
-from fedward.release.passport import reported_task
 from fedward.report.write import write_refusal, write_report
 from fedward.settings.site import Compute, SiteSettings
 
@@ -32,6 +31,7 @@ class Run:
 
     Attributes:
         release: The model's verified release.
+        detector: For a classification of lesions, the verified release that finds them.
         out: Where the reports go, a folder a series.
         site: The hospital's name in the federation, empty outside one.
         now: The reports' time, with time zone.
@@ -41,6 +41,7 @@ class Run:
     out: Path
     site: str
     now: datetime
+    detector: Release | None = None
 
 
 def report_site(run: Run, site: SiteSettings, *, should_stop: Callable[[], bool] = lambda: False) -> Mapping[str, int]:
@@ -83,9 +84,9 @@ def report_studies(
         Counts under ``findings``, ``no_findings``, ``refused`` and ``other_modality``.
 
     Raises:
-        ReleaseRefused: ``task_not_reported``: no report can hold what the model answers.
+        ReleaseRefused: ``no_lesion_source``: what should find the lesions that a classification judges cannot.
     """
-    model, runtime = _load(run.release, compute)
+    model, runtime = _load(run, compute)
     randomness = Secret()
     counts = Counter({"findings": 0, "no_findings": 0, "refused": 0, "other_modality": 0})
     for verdict in refused:
@@ -121,16 +122,17 @@ def _report(
         verdict = replace(study.verdict, accepted=False, code=error.code, sentence=error.detail)
         write_refusal(run.out, verdict, facts=model.facts, site=run.site, created=run.now)
         return "refused"
-    return "findings" if inference.findings.lesions else "no_findings"
+    return "findings" if inference.findings.has_findings else "no_findings"
 
 
-def _load(release: Release, compute: Compute) -> tuple[LoadedModel, Runtime]:
-    passport = release.passport
+def _load(run: Run, compute: Compute) -> tuple[LoadedModel, Runtime]:
+    # What slides over whole volumes takes the time: the machine is asked about that.
+    passport = (run.detector or run.release).passport
     runtime = choose_runtime(
         compute,
         network=passport.network,
-        task=reported_task(passport),
+        task=passport.task,
         patch_size=passport.patch_size,
         batch_size=_BATCH,
     )
-    return load_model(release, runtime=runtime), runtime
+    return load_model(run.release, runtime=runtime, detector=run.detector), runtime

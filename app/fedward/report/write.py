@@ -57,7 +57,9 @@ def write_report(
         SourceError: a source file has changed since it was read.
     """
     headers = read_headers(volume)
-    window = choose_window(volume, model.input, model.task)
+    window = choose_window(
+        volume, model.input, (*model.task.classes, *(model.outline.classes if model.outline else ()))
+    )
     segmentation, note = _segmentation(inference, volume, headers, model=model, randomness=randomness)
     findings = inference.findings
     report = Report(
@@ -65,11 +67,12 @@ def write_report(
         notice=words.NOT_FOR_CLINICAL_USE,
         created=created,
         site=site,
-        outcome="findings" if findings.lesions else "no_findings",
+        outcome="findings" if findings.has_findings else "no_findings",
         patient=patient_of(volume, headers),
         study=study_of(volume, headers),
         series=series_of(volume, headers),
         model=model.facts,
+        lesion_model=model.detector.facts if model.detector else None,
         privacy=words.privacy(model.facts),
         display_window=window.sentence,
         findings=findings,
@@ -130,6 +133,8 @@ def folder_name(series_instance_uid: str, files: Sequence[str]) -> str:
 def _segmentation(
     inference: Inference, volume: Volume, headers: Sequence[Dataset], *, model: LoadedModel, randomness: Secret
 ) -> tuple[EncodedSegmentation | None, str]:
+    if model.outline is None:
+        return None, words.NO_SEGMENTATION_OF_IMAGE
     if not headers:
         return None, words.NO_SEGMENTATION_FOR_NIFTI
     try:

@@ -187,6 +187,8 @@ class Inference(Settings):
 
     Attributes:
         studies: All, or only those of the patients kept for testing.
+        lesions_from: A segmentation release that was activated here, by its name without the number: its latest activated
+            one finds the lesions that an active classification judges. Empty, a classification judges whole images.
         uncertainty: How the model's doubt is measured: by passes with dropout, by the releases of the model's name that
             were activated here, or not at all.
         passes: Of Monte-Carlo dropout; more take longer, and only around what was found.
@@ -197,6 +199,7 @@ class Inference(Settings):
     """
 
     studies: Literal["all", "held_out"] = "all"
+    lesions_from: Annotated[str, Field(pattern=r"^([a-z0-9_-]{1,64})?$")] = ""
     uncertainty: Literal["dropout", "ensemble", "none"] = "dropout"
     passes: Annotated[int, Field(ge=2, le=200)] = 20
     second_read_above: Annotated[float, Field(gt=0, le=0.5)] = 0.15
