@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "federation": {"cryptography", "tenseal"},
     "evaluation": {"scipy", "sklearn", "matplotlib", "torch", "monai"},
     "release": {"safetensors", "cryptography"},
-    "inference": {"torch", "monai", "scipy"},
+    "inference": {"torch", "monai", "scipy", "captum"},
     "report": {"pydicom", "highdicom", "jinja2", "matplotlib"},
     "site_sum": set(),
     "site_ckks": set(),

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -288,6 +289,7 @@ def infer(
     """
     with explained():
         from fedward.dicom.source import open_source
+        from fedward.release.model_store import ensemble_with
         from fedward.report.studies import Run, report_studies
         from fedward.settings.site import Compute, DicomSource, read_site_settings
 
@@ -295,6 +297,9 @@ def infer(
         site = read_site_settings(site_file) if site_file else None
         source = open_source(DicomSource(kind="dicom", path=path))
         run = Run(release=release, out=out, site=site.name if site else "", now=datetime.now(UTC))
+        if site:
+            others = ensemble_with(release, site, open_hospital(site_file).database)
+            run = replace(run, asked=site.inference, others=others)
         with progress_bar("inference") as progress:
             counts = report_studies(
                 run,

@@ -10,7 +10,7 @@ import hashlib
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from fedward.privacy.head import Head
 from fedward.privacy.ledger import Ledger, Terms
 from fedward.privacy.plan import Spent
 from fedward.release.detector import find_detector, has_detector
-from fedward.release.model_store import find_installed, install_release, load_installed
+from fedward.release.model_store import ensemble_with, find_installed, install_release, load_installed
 from fedward.release.package import Release, ReleaseParts, Trust
 from fedward.settings.admission import admit
 from fedward.settings.job import TrainingJob
@@ -350,6 +350,7 @@ class Hospital:
         out = self.site.state / "reports" / f"{stored.name}-{stored.number}"
         detector = find_detector(release, self.site, self.database)
         run = Run(release=release, out=out, site=self.site.name, now=self.clock(), detector=detector)
+        run = replace(run, asked=self.site.inference, others=ensemble_with(release, self.site, self.database))
         counts = report_site(run, self.site, should_stop=should_stop)
         end_job(self.database, job_id=document.id, now=self.clock())
         self.audit.note("inference", job=document.id, name=stored.name, number=stored.number, **counts)

@@ -90,9 +90,7 @@ def ask_with_dropout(
     return told
 
 
-def ask_each(
-    models: Sequence[LoadedModel], around: Around, *, runtime: Runtime, check: Callable[[], None]
-) -> Told:
+def ask_each(models: Sequence[LoadedModel], around: Around, *, runtime: Runtime, check: Callable[[], None]) -> Told:
     """Ask several networks once each; all of them see the same window and answer the first one's task."""
     told = Told(models[0], around)
     for model in models:

@@ -57,7 +57,7 @@ def around_findings(
     lesions = inference.findings.lesions[:most]
     for lesion, core in zip(lesions, lesion_cores(inference.lesion_map, volume.affine), strict=False):
         patch, affine = _cut(image, voxel_at(core, image), window)
-        numbers = _sampled(inference.lesion_map, np.linalg.solve(volume.affine, affine), window)
+        numbers = _sampled(inference.lesion_map, from_to(affine, volume.affine), window)
         mask = numbers == lesion.number
         if not mask.any():
             # Smaller than the model's voxels: the one in the middle holds it.
@@ -72,6 +72,11 @@ def _cut(
     start = np.array([middle - size // 2 for middle, size in zip(centre, window, strict=True)])
     affine[:3, 3] += affine[:3, :3] @ start
     return cut_around(image.array, centre, window), affine
+
+
+def from_to(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the 4x4 matrix from voxels of one grid to those of another."""
+    return np.asarray(np.linalg.solve(second, first), dtype=np.float64)
 
 
 def _sampled(
