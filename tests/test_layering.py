@@ -40,6 +40,7 @@ ROOMS: dict[str, set[str]] = {
     "cli": {"typer", "rich"},
     "privacy_cli": {"typer", "rich"},
     "audit_cli": {"typer", "rich"},
+    "calibrate_cli": {"typer", "rich"},
 }  # fmt: skip
 EVERYWHERE = {"numpy", "pydantic"} | set(sys.stdlib_module_names)
 MODULES = sorted(APP.rglob("*.py"))

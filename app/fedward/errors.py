@@ -268,6 +268,7 @@ class ReleaseRefused(FedwardError):
             "no_active_model",
             "wrong_modality",
             "no_lesion_source",
+            "nothing_to_calibrate",
         }
     )
 

@@ -343,13 +343,14 @@ class Hospital:
             ReleaseRefused: no model is active, or it has been altered; ``no_lesion_source``.
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
+        from fedward.inference.load import choose_at
         from fedward.report.studies import Run, report_site
 
         stored = active_release(self.database)
         release = load_installed(stored, state=self.site.state)
         out = self.site.state / "reports" / f"{stored.name}-{stored.number}"
-        detector = find_detector(release, self.site, self.database)
-        run = Run(release=release, out=out, site=self.site.name, now=self.clock(), detector=detector)
+        chosen = choose_at(self.site, release, find_detector(release, self.site, self.database))
+        run = Run(chosen=chosen, out=out, site=self.site.name, now=self.clock())
         counts = report_site(run, self.site, should_stop=should_stop)
         end_job(self.database, job_id=document.id, now=self.clock())
         self.audit.note("inference", job=document.id, name=stored.name, number=stored.number, **counts)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fedward import __version__, audit_cli, cli, privacy_cli
+from fedward import __version__, audit_cli, calibrate_cli, cli, privacy_cli
 from fedward.cli import JsonFlag, console, explained, output, print_json
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ app.add_typer(cli.model, name="model")
 app.add_typer(privacy_cli.privacy, name="privacy")
 app.add_typer(audit_cli.audit, name="audit")
 app.command("infer")(cli.infer)
+cli.model.command("calibrate")(calibrate_cli.calibrate)
 
 
 def _version(wanted: bool) -> None:

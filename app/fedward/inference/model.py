@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from fedward.inference.own_record import OwnRecord
 from fedward.settings.job import Input
 from fedward.settings.tasks import AnyTask, Classification, Segmentation
 
@@ -57,19 +58,6 @@ class ModelFacts(BaseModel):
         return self
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """A hospital's own temperature of a model: its logits are divided by it (Guo et al., ICML 2017, section 4.2).
-
-    Attributes:
-        temperature: Above 0.
-        lesions: On how many of the hospital's lesions it was fitted.
-    """
-
-    temperature: float
-    lesions: int
-
-
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
     """An activated release, ready to run.
@@ -82,7 +70,7 @@ class LoadedModel:
         patch_size: The window, voxels along ``(slice, row, column)`` of the model's grid.
         detector: For a classification of lesions, the segmentation whose lesions it judges; None for every other task
             and where it judges whole images.
-        calibration: How this hospital turns its logits into probabilities; None leaves them as they are.
+        own: What this hospital found out about it on its own patients, its calibration among it; None where it did not.
     """
 
     facts: ModelFacts
@@ -91,7 +79,7 @@ class LoadedModel:
     task: AnyTask
     patch_size: tuple[int, int, int]
     detector: LoadedModel | None = None
-    calibration: Calibration | None = None
+    own: OwnRecord | None = None
 
     @property
     def outliner(self) -> LoadedModel | None:

@@ -12,17 +12,13 @@ from fedward.dicom.source import StudyCase, open_source
 from fedward.dicom.volume import Verdict
 from fedward.errors import LabelRefused, ReleaseRefused, SeriesRefused, SourceError, Stopped
 from fedward.imaging.splits import assign, read_split_key
-from fedward.inference.load import load_model
+from fedward.inference.load import Chosen, load_chosen
 from fedward.inference.model import LoadedModel
 from fedward.inference.predict import infer_volume
-from fedward.models.runtime import Runtime, choose_runtime
+from fedward.models.runtime import Runtime
 from fedward.randomness import Secret
-from fedward.release.package import Release
 from fedward.report.write import write_refusal, write_report
 from fedward.settings.site import Compute, SiteSettings
-
-#: Windows at a time; the micro-benchmark measures a step of this size.
-_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -30,18 +26,16 @@ class Run:
     """What holds for every series of one run.
 
     Attributes:
-        release: The model's verified release.
-        detector: For a classification of lesions, the verified release that finds them.
+        chosen: The verified releases.
         out: Where the reports go, a folder a series.
         site: The hospital's name in the federation, empty outside one.
         now: The reports' time, with time zone.
     """
 
-    release: Release
+    chosen: Chosen
     out: Path
     site: str
     now: datetime
-    detector: Release | None = None
 
 
 def report_site(run: Run, site: SiteSettings, *, should_stop: Callable[[], bool] = lambda: False) -> Mapping[str, int]:
@@ -86,7 +80,7 @@ def report_studies(
     Raises:
         ReleaseRefused: ``no_lesion_source``: what should find the lesions that a classification judges cannot.
     """
-    model, runtime = _load(run, compute)
+    model, runtime = load_chosen(run.chosen, compute)
     randomness = Secret()
     counts = Counter({"findings": 0, "no_findings": 0, "refused": 0, "other_modality": 0})
     for verdict in refused:
@@ -123,16 +117,3 @@ def _report(
         write_refusal(run.out, verdict, facts=model.facts, site=run.site, created=run.now)
         return "refused"
     return "findings" if inference.findings.has_findings else "no_findings"
-
-
-def _load(run: Run, compute: Compute) -> tuple[LoadedModel, Runtime]:
-    # What slides over whole volumes takes the time: the machine is asked about that.
-    passport = (run.detector or run.release).passport
-    runtime = choose_runtime(
-        compute,
-        network=passport.network,
-        task=passport.task,
-        patch_size=passport.patch_size,
-        batch_size=_BATCH,
-    )
-    return load_model(run.release, runtime=runtime, detector=run.detector), runtime
