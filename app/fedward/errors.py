@@ -225,6 +225,9 @@ class JobRefused(FedwardError):
             "delta_too_large",
             "privacy_spent",
             "model_changed",
+            "start_not_installed",
+            "wrong_start",
+            "other_task",
             "wrong_round",
             "unknown_job",
             "budget_spent",
@@ -269,6 +272,11 @@ class ReleaseRefused(FedwardError):
             "wrong_modality",
             "no_lesion_source",
             "nothing_to_calibrate",
+            "other_task",
+            "wrong_descent",
+            "wrong_verdict",
+            "gate_missing",
+            "gate_blocked",
         }
     )
 
