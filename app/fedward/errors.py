@@ -225,6 +225,9 @@ class JobRefused(FedwardError):
             "delta_too_large",
             "privacy_spent",
             "model_changed",
+            "start_not_installed",
+            "wrong_start",
+            "other_task",
             "wrong_round",
             "unknown_job",
             "budget_spent",
@@ -268,6 +271,12 @@ class ReleaseRefused(FedwardError):
             "no_active_model",
             "wrong_modality",
             "no_lesion_source",
+            "nothing_to_calibrate",
+            "other_task",
+            "wrong_descent",
+            "wrong_verdict",
+            "gate_missing",
+            "gate_blocked",
         }
     )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,23 +10,17 @@ import numpy as np
 import pytest
 
 from fedward.errors import IdentityError, JobRefused, ReleaseRefused, StoreError
-from fedward.evaluation.ranges import collected, covered_ranges
+from fedward.evaluation.ranges import covered_ranges
 from fedward.federation.averaging import apply_update
-from fedward.federation.record import JobRecord, RoundRecord
-from fedward.hospital import Hospital, RoundTask, TrainedRound
+from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument
 from fedward.imaging.traits import trait_keys
 from fedward.models.initial import initial_weights
-from fedward.models.networks import build
-from fedward.models.weights import layout_of, named
-from fedward.release.make import make_release
-from fedward.release.package import ReleaseParts, model_bytes
 from fedward.release.passport import parse_passport
 from fedward.report.document import Report
-from fedward.settings.job import PublishJob, Sites, TrainingJob
+from fedward.settings.job import TrainingJob
 from fedward.store.releases import active_release
-from hospital_cases import SITES, Site, document_of, make_site, signed, signer
-from release_cases import CERTIFICATE, KEY
+from hospital_cases import Site, Trained, document_of, make_site, publishing, signed, signer
 from tiny_federation import classifying, multitasking, training_job
 from trust_cases import NOW, inference_job
 
@@ -57,38 +49,6 @@ def test_what_training_images_are_like_leaves_a_job_without_privacy_only_where_t
     ranges = {one.trait: (one.low, one.high) for one in covered_ranges(counts, JOB.input, deviation=0)}
     assert ranges["slice_spacing"] == (1.75, 2.25)
     assert (ranges["middle_intensity"][1] or 0) <= -550, "blocks of -700 HU"
-
-
-def publishing(parts: ReleaseParts) -> JobDocument:
-    return document_of(PublishJob(kind="publish", name="publish", sites=Sites(minimum=1)), parts)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A whole training job at one hospital, with the update of each round."""
-
-    document: JobDocument
-    rounds: tuple[TrainedRound, ...]
-    weights: np.ndarray
-
-    def release(self, number: int = 1) -> ReleaseParts:
-        """Sign the last model, as the coordinator does with what the server kept."""
-        job = self.document.job
-        entries = tuple(
-            RoundRecord(number=n, seconds=1.0, weights=dict.fromkeys(SITES, 10), failures={}) for n in (1, 2)
-        )
-        record = JobRecord.begin(self.document).model_copy(
-            update={
-                "status": "completed",
-                "rounds": entries,
-                "best_round": 2,
-                "weights_sha256": hashlib.sha256(self.weights.tobytes()).hexdigest(),
-                "trained_on": collected({"north": self.rounds[0].metrics}, job.input),
-            }
-        )
-        layout = layout_of(build(job.network, task=job.task))
-        model = model_bytes(named(layout, self.weights))
-        return make_release(model, self.document, record, number=number, now=NOW, key=KEY, certificate=CERTIFICATE)
 
 
 def train(hospital: Hospital, job: TrainingJob = JOB) -> Trained:

@@ -22,7 +22,9 @@ def test_a_job_file_is_valid_and_named_after_its_file_or_kind(path: Path) -> Non
     assert read_job(path).name == path.stem
 
 
-@pytest.mark.parametrize("name", ["lung_nodule_segmentation", "lung_nodule_classification", "publish", "inference"])
+@pytest.mark.parametrize(
+    "name", ["lung_nodule_segmentation", "lung_nodule_classification", "publish", "inference", "evaluation"]
+)
 def test_every_hospital_of_the_demo_takes_part_in_its_jobs(name: str) -> None:
     job = read_job(ROOT / "jobs" / f"{name}.toml")
     federation = read_federation(ROOT / "poc" / "federation.toml")

@@ -70,7 +70,7 @@ class Told:
         logits = answer
         if isinstance(self._model.task, MultiTask):
             logits = torch.stack([torch.zeros_like(answer.malignancy), answer.malignancy], dim=1)
-        calibration = self._model.calibration
+        calibration = self._model.own.calibration if self._model.own else None
         return torch.softmax(logits.float() / (calibration.temperature if calibration else 1.0), dim=1)
 
 

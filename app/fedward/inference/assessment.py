@@ -14,9 +14,9 @@ from fedward.dicom.volume import Volume
 from fedward.errors import ReleaseRefused, Stopped
 from fedward.evaluation.calibration import with_temperature
 from fedward.imaging.centred import Voxel
-from fedward.imaging.grid import ModelImage, voxel_at
+from fedward.imaging.grid import ModelImage
 from fedward.inference.findings import Assessment, ClassProbability, Findings
-from fedward.inference.lesions import Inference, lesion_cores
+from fedward.inference.lesions import Inference
 from fedward.inference.model import LoadedModel
 from fedward.models.places import answers_around
 from fedward.models.runtime import Runtime
@@ -42,62 +42,26 @@ class Answers:
     diameter_mm: NDArray[np.float64] | None
 
 
-def assess_lesions(
-    model: LoadedModel,
-    found: Inference,
-    image: ModelImage,
-    *,
-    affine: NDArray[np.float64],
-    runtime: Runtime,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Inference:
-    """Give what was found with what the model says of the patch around each lesion.
+def assess_lesions(model: LoadedModel, found: Inference, answers: Answers) -> Inference:
+    """Give what was found with what the model says of each lesion.
 
     Args:
         model: A classifier or a multi-task model.
         found: The lesions.
-        image: The series on the model's grid.
-        affine: 4x4, voxel of the lesions' own grid to LPS mm.
-        runtime: Device and precision.
-        should_stop: Asked between batches.
-
-    Raises:
-        Stopped: ``aborted``.
+        answers: One a lesion, in order.
     """
     lesions = found.findings.lesions
-    places = [voxel_at(core, image) for core in lesion_cores(found.lesion_map, affine)]
-    assessments = assess_places(model, image, places, runtime=runtime, should_stop=should_stop)
     judged = tuple(
         lesion.model_copy(update={"assessment": assessment})
-        for lesion, assessment in zip(lesions, assessments, strict=True)
+        for lesion, assessment in zip(lesions, assessments_of(model, answers), strict=True)
     )
     findings = Findings(**{**dict(found.findings), "task": model.task.kind, "lesions": judged})
     return Inference(findings, found.lesion_map)
 
 
-def assess_image(
-    model: LoadedModel,
-    volume: Volume,
-    image: ModelImage,
-    *,
-    runtime: Runtime,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Inference:
-    """Judge a series as a whole: the patch around its middle, which holds all of it.
-
-    Raises:
-        ReleaseRefused: ``no_lesion_source``: the series is larger than the model's window.
-        Stopped: ``aborted``.
-    """
-    if any(size > window for size, window in zip(image.array.shape, model.patch_size, strict=True)):
-        raise ReleaseRefused(
-            "no_lesion_source",
-            f"{model.facts.name} sees {list(model.patch_size)} voxels of {list(model.input.spacing_mm)} mm at a time, "
-            f"the series has {list(image.array.shape)}: it needs a segmentation release whose lesions it judges "
-            "([inference] lesions_from in the site file, or fedward infer --lesions-from)",
-        )
-    first, second, third = (size // 2 for size in image.array.shape)
-    (assessment,) = assess_places(model, image, [(first, second, third)], runtime=runtime, should_stop=should_stop)
+def assess_image(model: LoadedModel, volume: Volume, answers: Answers) -> Inference:
+    """Give what the model says of a series as a whole, from its one answer."""
+    (assessment,) = assessments_of(model, answers)
     findings = Findings(
         study_instance_uid=volume.study_instance_uid,
         series_instance_uid=volume.series_instance_uid,
@@ -110,21 +74,31 @@ def assess_image(
     return Inference(findings, nothing)
 
 
-def assess_places(
-    model: LoadedModel,
-    image: ModelImage,
-    places: Sequence[Voxel],
-    *,
-    runtime: Runtime,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> tuple[Assessment, ...]:
-    """Give what the model says of the patch around each place, calibrated where the hospital has done so."""
-    answers = ask_places(model, image, places, runtime=runtime, should_stop=should_stop)
-    diameters = [None] * len(places) if answers.diameter_mm is None else [float(d) for d in answers.diameter_mm]
+def assessments_of(model: LoadedModel, answers: Answers) -> tuple[Assessment, ...]:
+    """Give what a model's answers say, calibrated where the hospital has done so."""
+    given = answers.diameter_mm
+    diameters = [None] * len(answers.logits) if given is None else [float(value) for value in given]
     return tuple(
         assessment_of(model, logits, diameter_mm=diameter)
         for logits, diameter in zip(answers.logits, diameters, strict=True)
     )
+
+
+def middle_of(image: ModelImage, model: LoadedModel) -> Voxel:
+    """Give the voxel around which the model's window holds the whole image.
+
+    Raises:
+        ReleaseRefused: ``no_lesion_source``: the image is larger than the window.
+    """
+    if any(size > window for size, window in zip(image.array.shape, model.patch_size, strict=True)):
+        raise ReleaseRefused(
+            "no_lesion_source",
+            f"{model.facts.name} sees {list(model.patch_size)} voxels of {list(model.input.spacing_mm)} mm at a time, "
+            f"the series has {list(image.array.shape)}: it needs a segmentation release whose lesions it judges "
+            "([inference] lesions_from in the site file, or fedward infer --lesions-from)",
+        )
+    first, second, third = (size // 2 for size in image.array.shape)
+    return first, second, third
 
 
 def ask_places(
@@ -158,7 +132,8 @@ def ask_places(
 
 def assessment_of(model: LoadedModel, logits: NDArray[np.float64], *, diameter_mm: float | None = None) -> Assessment:
     """Turn one place's logits, shape ``(class,)``, into probabilities and a call."""
-    task, calibration = assessing(model), model.calibration
+    task = assessing(model)
+    calibration = model.own.calibration if model.own else None
     exact = with_temperature(logits[None], calibration.temperature if calibration else 1.0)[0]
     # What a report shows is what it decides by.
     shown = [round(float(value), _DIGITS) for value in exact]

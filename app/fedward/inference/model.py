@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from fedward.inference.own_record import OwnRecord
 from fedward.release.passport import TrainedOn
 from fedward.settings.job import Input
 from fedward.settings.tasks import AnyTask, Classification, Segmentation
@@ -26,8 +27,10 @@ class ModelFacts(BaseModel):
         model_sha256: Of ``model.safetensors``.
         rounds: The global rounds that the model was trained for.
         participants: The hospitals that took part, by their names in the federation.
-        private: True when training was differentially private; then ``epsilon`` and ``delta`` bound what it shows of
-            any one patient.
+        private: True when its training, and that of every release that it stands on, was differentially private; then
+            ``epsilon`` and ``delta`` bound what it shows of any one patient.
+        stands_on: The releases from which it descends, the latest first.
+        gate: Whether every hospital found it no worse than the release before; see the passport.
         signer: The subject of the release certificate.
         signed_at: When it was signed.
         signature_verified: True when this site checked the signature against the federation's root.
@@ -45,6 +48,8 @@ class ModelFacts(BaseModel):
     private: bool
     epsilon: Annotated[float, Field(gt=0)] | None = None
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    stands_on: tuple[str, ...] = ()
+    gate: Literal["first_release", "passed", "without_gate"] = "first_release"
     signer: str
     signed_at: AwareDatetime
     signature_verified: bool
@@ -56,19 +61,6 @@ class ModelFacts(BaseModel):
         if self.private != (self.epsilon is not None and self.delta is not None):
             raise ValueError("a private model states epsilon and delta, another one neither")
         return self
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """A hospital's own temperature of a model: its logits are divided by it (Guo et al., ICML 2017, section 4.2).
-
-    Attributes:
-        temperature: Above 0.
-        lesions: On how many of the hospital's lesions it was fitted.
-    """
-
-    temperature: float
-    lesions: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +75,7 @@ class LoadedModel:
         patch_size: The window, voxels along ``(slice, row, column)`` of the model's grid.
         detector: For a classification of lesions, the segmentation whose lesions it judges; None for every other task
             and where it judges whole images.
-        calibration: How this hospital turns its logits into probabilities; None leaves them as they are.
+        own: What this hospital found out about it on its own patients, its calibration among it; None where it did not.
         trained_on: What its training images were like; None where that is not known.
     """
 
@@ -93,7 +85,7 @@ class LoadedModel:
     task: AnyTask
     patch_size: tuple[int, int, int]
     detector: LoadedModel | None = None
-    calibration: Calibration | None = None
+    own: OwnRecord | None = None
     trained_on: TrainedOn | None = None
 
     @property

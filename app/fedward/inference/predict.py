@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from fedward.dicom.volume import Volume
 from fedward.errors import ReleaseRefused
-from fedward.imaging.grid import to_model_grid
-from fedward.inference.assessment import assess_image, assess_lesions
-from fedward.inference.lesions import Inference, find_lesions
+from fedward.imaging.grid import ModelImage, to_model_grid, voxel_at
+from fedward.inference.assessment import Answers, ask_places, assess_image, assess_lesions, middle_of
+from fedward.inference.lesions import Inference, find_lesions, lesion_cores
 from fedward.inference.model import LoadedModel
 from fedward.models.runtime import Runtime
 from fedward.models.sliding_window import grid_of, predict_image
@@ -62,22 +63,55 @@ def infer_volume(
         raise ReleaseRefused(
             "wrong_modality", f"the model reads {model.input.modality} series, this one is {volume.modality}"
         )
-    image = to_model_grid(volume, model.input)
-    outliner = model.outliner
-    if outliner is None:
-        return assess_image(model, volume, image, runtime=runtime, should_stop=should_stop)
-    seen = image if outliner is model else to_model_grid(volume, outliner.input)
-    prediction = predict_image(
-        voxel_network(outliner), seen, grid_of(volume), outliner.patch_size, runtime=runtime, should_stop=should_stop
-    )
-    outline = outliner.task.outline
-    if outline is None:
-        raise ValueError(f"{outliner.facts.name} outlines nothing")
-    labels = (prediction.labels > 0).astype("uint8") if isinstance(outliner.task, MultiTask) else prediction.labels
-    found = find_lesions(labels, prediction.probability, volume, task=outline, randomness=randomness)
     if isinstance(model.task, Segmentation):
-        return found
-    return assess_lesions(model, found, image, affine=volume.affine, runtime=runtime, should_stop=should_stop)
+        return _outlined(model, volume, None, runtime=runtime, randomness=randomness, should_stop=should_stop)
+    found, answers = ask_volume(model, volume, runtime=runtime, randomness=randomness, should_stop=should_stop)
+    return assess_lesions(model, found, answers) if found else assess_image(model, volume, answers)
+
+
+def ask_volume(
+    model: LoadedModel,
+    volume: Volume,
+    *,
+    runtime: Runtime,
+    randomness: Secret,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[Inference | None, Answers]:
+    """Give the lesions that a classifier or a multi-task model is to judge, and its bare answers on each in order.
+
+    Arguments and errors as in :func:`infer_volume`. Without a detector a classifier gives None, and its one answer on
+    the whole image.
+    """
+    image = to_model_grid(volume, model.input)
+    if model.outliner is None:
+        places = [middle_of(image, model)]
+        return None, ask_places(model, image, places, runtime=runtime, should_stop=should_stop)
+    seen = image if model.outliner is model else None
+    found = _outlined(model.outliner, volume, seen, runtime=runtime, randomness=randomness, should_stop=should_stop)
+    places = [voxel_at(core, image) for core in lesion_cores(found.lesion_map, volume.affine)]
+    return found, ask_places(model, image, places, runtime=runtime, should_stop=should_stop)
+
+
+def _outlined(
+    model: LoadedModel,
+    volume: Volume,
+    image: ModelImage | None,
+    *,
+    runtime: Runtime,
+    randomness: Secret,
+    should_stop: Callable[[], bool],
+) -> Inference:
+    """Slide a network over a volume and measure what it marks; ``image`` is the volume on its grid if that is known."""
+    outline = model.task.outline
+    if outline is None:
+        raise ValueError(f"{model.facts.name} outlines nothing")
+    image = image or to_model_grid(volume, model.input)
+    prediction = predict_image(
+        voxel_network(model), image, grid_of(volume), model.patch_size, runtime=runtime, should_stop=should_stop
+    )
+    # A lesion of a multi-task model may have voxels of several grades: it is one lesion.
+    labels = np.minimum(prediction.labels, len(outline.classes)).astype(np.uint8)
+    return find_lesions(labels, prediction.probability, volume, task=outline, randomness=randomness)
 
 
 def voxel_network(model: LoadedModel) -> torch.nn.Module:

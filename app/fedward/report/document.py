@@ -11,6 +11,7 @@ from fedward.inference.findings import Findings, Uid
 from fedward.inference.heat import Explanation
 from fedward.inference.likeness import Likeness
 from fedward.inference.model import ModelFacts
+from fedward.inference.own_record import Association
 
 Outcome = Literal["findings", "no_findings", "refused"]
 Spacing = Annotated[float, Field(gt=0)]
@@ -118,6 +119,8 @@ class Report(_Part):
         model: The model; null where a series was refused before any model was chosen.
         lesion_model: The segmentation whose lesions the model judged; null where it found its own or judged the image.
         privacy: What the model's training promises its patients, in words.
+        association: Which measurements go with the model's class among this hospital's own labelled lesions; null where
+            it has not looked, or has too few.
         display_window: How the pictures show intensities, in words; empty for a refused series.
         findings: What was found; null for a refused series.
         doubt: How much the model doubts each finding; null where nobody asked it.
@@ -141,6 +144,7 @@ class Report(_Part):
     model: ModelFacts | None
     lesion_model: ModelFacts | None = None
     privacy: str
+    association: Association | None = None
     display_window: str = ""
     findings: Findings | None
     doubt: Doubt | None = None

@@ -14,18 +14,14 @@ from fedward.errors import LabelRefused, ReleaseRefused, SeriesRefused, SourceEr
 from fedward.imaging.splits import assign, read_split_key
 from fedward.inference.appraisal import appraise
 from fedward.inference.attributions import require_captum
-from fedward.inference.load import load_model
+from fedward.inference.load import Chosen, load_chosen, load_model
 from fedward.inference.model import LoadedModel
 from fedward.inference.predict import infer_volume
-from fedward.models.runtime import Runtime, choose_runtime
+from fedward.models.runtime import Runtime
 from fedward.randomness import Secret
-from fedward.release.package import Release
 from fedward.report.write import write_refusal, write_report
 from fedward.settings.site import Compute, SiteSettings
 from fedward.settings.site import Inference as Asked
-
-#: Windows at a time; the micro-benchmark measures a step of this size.
-_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -33,22 +29,18 @@ class Run:
     """What holds for every series of one run.
 
     Attributes:
-        release: The model's verified release.
+        chosen: The verified releases.
         asked: What a second look at the findings is to tell.
-        others: For an ensemble, other verified releases of the model's name.
-        detector: For a classification of lesions, the verified release that finds them.
         out: Where the reports go, a folder a series.
         site: The hospital's name in the federation, empty outside one.
         now: The reports' time, with time zone.
     """
 
-    release: Release
+    chosen: Chosen
     out: Path
     site: str
     now: datetime
-    detector: Release | None = None
     asked: Asked = field(default_factory=Asked)
-    others: tuple[Release, ...] = ()
 
 
 def report_site(run: Run, site: SiteSettings, *, should_stop: Callable[[], bool] = lambda: False) -> Mapping[str, int]:
@@ -131,17 +123,9 @@ class _Machine:
         """Load the run's models."""
         if run.asked.explanation == "integrated_gradients":
             require_captum()
-        # What slides over whole volumes takes the time: the machine is asked about that.
-        passport = (run.detector or run.release).passport
-        runtime = choose_runtime(
-            compute,
-            network=passport.network,
-            task=passport.task,
-            patch_size=passport.patch_size,
-            batch_size=_BATCH,
-        )
-        model = load_model(run.release, runtime=runtime, detector=run.detector)
-        return cls(model, tuple(load_model(other, runtime=runtime) for other in run.others), runtime, Secret())
+        model, runtime = load_chosen(run.chosen, compute)
+        others = tuple(load_model(Chosen(other), runtime=runtime) for other in run.chosen.others)
+        return cls(model, others, runtime, Secret())
 
 
 def _report(run: Run, study: StudyCase, machine: _Machine, *, should_stop: Callable[[], bool]) -> str:

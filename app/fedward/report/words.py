@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from fedward.inference.findings import Assessment, Findings, Lesion, PatientPoint
 from fedward.inference.model import ModelFacts
+from fedward.inference.own_record import Association, Measurement
 
 NOT_FOR_CLINICAL_USE = (
     "Not for clinical use. Written by a research program; no physician has verified it. "
@@ -57,6 +58,9 @@ PAGE = MappingProxyType(
         "assessment": "Assessment",
         "called": "Called",
         "estimated_diameter": "Diameter, estimated",
+        "association": "What goes with the class at this hospital",
+        "measurement": "Measurement",
+        "fall": "Fall of the AUC",
         "diameter_note": (
             "The estimated diameter is what the network says of the patch around the lesion: that of a ball with its "
             "volume. The axes above are measured on the outline."
@@ -75,7 +79,9 @@ PAGE = MappingProxyType(
         "participants": "Hospitals that took part",
         "signed_by": "Signed by",
         "signature": "Signature",
+        "stands_on": "Stands on",
         "validation": "Validation",
+        "gate": "Release gate",
         "privacy": "Privacy of the training",
         "files": "Files",
         "segmentation": "DICOM segmentation",
@@ -87,6 +93,21 @@ PAGE = MappingProxyType(
         "refusal_note": "No model was run over it, and nothing can be said about what it shows.",
     }
 )
+
+_GATES = {
+    "first_release": "the first release of its name: there was none to compare with",
+    "passed": "no hospital found it worse than the release before, by more than the gate's margin",
+    "without_gate": "RELEASED WITHOUT PASSING IT: it may be worse than the release before",
+}
+
+_MEASUREMENTS = {
+    "volume_mm3": "Volume",
+    "long_axis_mm": "Long axis",
+    "short_axis_mm": "Short axis",
+    "axes_ratio": "Short over long axis",
+    "mean_intensity": "Mean intensity",
+    "intensity_deviation": "Spread of intensity",
+}
 
 _MEASURES = {
     "lesion_dice": "mean lesion Dice",
@@ -142,6 +163,28 @@ def assessment_note(assessment: Assessment) -> str:
     return f"{worth} A call is not a diagnosis."
 
 
+def association(found: Association) -> str:
+    """Say what the list of measurements is about, and what it is not."""
+    return (
+        f"On {found.lesions} labelled lesions of {found.patients} patients of this hospital, {found.positives} of them "
+        f"{found.positive}, a random forest tells {found.positive} lesions by these measurements with an AUC of "
+        f"{found.auc:.2f}, asked about patients whom it was not grown on. Each number is by how much that AUC falls "
+        "when one measurement is shuffled among the lesions. This is association in this hospital's past patients: it "
+        "is no cause, it does not say why the model judged this patient's lesions so, and measurements that say the "
+        "same share their worth."
+    )
+
+
+def measurement(name: str) -> str:
+    """Name a measurement."""
+    return _MEASUREMENTS.get(name, name)
+
+
+def fall(worth: Measurement) -> str:
+    """Write by how much the AUC falls, with its standard deviation over the shuffles."""
+    return f"{worth.fall:.3f} ± {worth.deviation:.3f}".replace("-", "−")
+
+
 def lesion_title(lesion: Lesion) -> str:
     """Name a lesion with its axes and, where it is judged, how likely the positive class is."""
     title = f"{lesion.class_name} {lesion.number}: {lesion.long_axis_mm:.1f} × {lesion.short_axis_mm:.1f} mm"
@@ -183,8 +226,9 @@ def privacy(facts: ModelFacts | None) -> str:
             f"Trained with differential privacy for whole patients: epsilon {facts.epsilon:g} at delta "
             f"{facts.delta:g} bounds what the model can show of any one of them."
         )
+    line = ", or a release that it stands on," if facts.stands_on else ""
     return (
-        "Not private: this model was trained without differential privacy. No image left a hospital, "
+        f"Not private: this model{line} was trained without differential privacy. No image left a hospital, "
         "but nothing bounds what the model itself may show of a patient whom it was trained on."
     )
 
@@ -192,6 +236,11 @@ def privacy(facts: ModelFacts | None) -> str:
 def training(facts: ModelFacts) -> str:
     """Say how long the model was trained."""
     return f"{facts.rounds} {_plural('round', facts.rounds)} of federated averaging"
+
+
+def gate(facts: ModelFacts) -> str:
+    """Say whether the model was held against the one before it."""
+    return _GATES[facts.gate]
 
 
 def validation(facts: ModelFacts) -> str:

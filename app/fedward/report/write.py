@@ -77,6 +77,7 @@ def write_report(
         model=model.facts,
         lesion_model=model.detector.facts if model.detector else None,
         privacy=words.privacy(model.facts),
+        association=model.own.association if model.own else None,
         display_window=window.sentence,
         findings=findings,
         doubt=appraisal.doubt if appraisal else None,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fedward.errors import JobRefused
-from fedward.settings.job import InferenceJob, PublishJob, TrainingJob
+from fedward.settings.job import EvaluationJob, GateJob, Job, SummedJob, TrainingJob
 from fedward.settings.site import Privacy, SiteSettings
 
 
-def admit(job: TrainingJob | PublishJob | InferenceJob, *, sites: tuple[str, ...], site: SiteSettings) -> None:
+def admit(job: Job, *, sites: tuple[str, ...], site: SiteSettings) -> None:
     """Refuse a job that goes beyond the site's bounds, for the first reason found.
 
     Raises:
@@ -19,33 +19,40 @@ def admit(job: TrainingJob | PublishJob | InferenceJob, *, sites: tuple[str, ...
         raise refusal
 
 
-def refusals(
-    job: TrainingJob | PublishJob | InferenceJob, *, sites: tuple[str, ...], site: SiteSettings
-) -> tuple[JobRefused, ...]:
+def refusals(job: Job, *, sites: tuple[str, ...], site: SiteSettings) -> tuple[JobRefused, ...]:
     """Give every reason for which ``site`` would refuse a job that asks ``sites``; none when it would take part."""
     return tuple(_refusals(job, sites=sites, site=site))
 
 
-def _refusals(
-    job: TrainingJob | PublishJob | InferenceJob, *, sites: tuple[str, ...], site: SiteSettings
-) -> Iterator[JobRefused]:
+def _refusals(job: Job, *, sites: tuple[str, ...], site: SiteSettings) -> Iterator[JobRefused]:
     if site.name not in sites:
         yield JobRefused("not_invited", f"the job asks {', '.join(sites)}, not {site.name}")
     yield from _listed("kind_not_allowed", "kinds", site.bounds.kinds, job.kind)
     yield from _at_most("valid_too_long", "max_hours_valid", site.bounds.max_hours_valid, job.hours_valid)
     if isinstance(job, TrainingJob):
         yield from _training_refusals(job, site)
+    if isinstance(job, EvaluationJob):
+        yield from _sum_refusals(job, site)
+    if isinstance(job, EvaluationJob | GateJob):
+        yield from _at_most(
+            "too_many_metric_releases", "max_metric_releases", site.privacy.max_metric_releases, 1, section="privacy"
+        )
+
+
+def _sum_refusals(job: SummedJob, site: SiteSettings) -> Iterator[JobRefused]:
+    bounds = site.bounds
+    yield from _listed("exchange_mode_not_allowed", "exchange_modes", bounds.exchange_modes, job.exchange.mode)
+    if job.sites.minimum < bounds.min_sites:
+        yield JobRefused(
+            "too_few_sites",
+            f"[bounds] min_sites is {bounds.min_sites}, the job adds up as few as {job.sites.minimum}",
+        )
 
 
 def _training_refusals(job: TrainingJob, site: SiteSettings) -> Iterator[JobRefused]:
     bounds, training = site.bounds, job.training
     yield from _listed("network_not_allowed", "networks", bounds.networks, job.network.name)
-    yield from _listed("exchange_mode_not_allowed", "exchange_modes", bounds.exchange_modes, job.exchange.mode)
-    if job.sites.minimum < bounds.min_sites:
-        yield JobRefused(
-            "too_few_sites",
-            f"[bounds] min_sites is {bounds.min_sites}, the job averages over as few as {job.sites.minimum}",
-        )
+    yield from _sum_refusals(job, site)
     yield from _at_most("too_many_rounds", "max_rounds", bounds.max_rounds, training.rounds)
     yield from _at_most("too_many_steps", "max_steps", bounds.max_steps, training.total_steps)
     yield from _at_most("patch_too_large", "max_patch_voxels", bounds.max_patch_voxels, training.patch_voxels)

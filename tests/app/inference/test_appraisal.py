@@ -12,13 +12,13 @@ from pydantic import ValidationError
 
 from fedward.dicom.volume import Volume
 from fedward.errors import Stopped
-from fedward.imaging.grid import to_model_grid
+from fedward.imaging.grid import to_model_grid, voxel_at
 from fedward.inference.answers import Told
 from fedward.inference.appraisal import MOST_FINDINGS, Appraisal, appraise
 from fedward.inference.around import Around
-from fedward.inference.assessment import assess_image, assess_lesions
+from fedward.inference.assessment import ask_places, assess_lesions
 from fedward.inference.doubt import Doubt
-from fedward.inference.lesions import Inference, find_lesions
+from fedward.inference.lesions import Inference, find_lesions, lesion_cores
 from fedward.models.runtime import Runtime
 from fedward.randomness import Secret
 from fedward.release.passport import TrainedOn, TrainedRange
@@ -125,7 +125,9 @@ def test_a_multi_task_models_outline_and_call_are_both_doubted_and_its_call_is_e
     network = MultiTaskDenseNet3D(name="multitask_densenet3d", growth_rate=8, dropout=0.2)
     model = model_of(untrained(network, MULTITASK), MULTITASK, patch_size=(16, 16, 32))
     volume, inference = marked((slice(5, 9), slice(10, 15), slice(10, 15)), outline=MULTITASK.outline)
-    judged = assess_lesions(model, inference, to_model_grid(volume, CT), affine=volume.affine, runtime=Runtime())
+    image = to_model_grid(volume, CT)
+    places = [voxel_at(core, image) for core in lesion_cores(inference.lesion_map, volume.affine)]
+    judged = assess_lesions(model, inference, ask_places(model, image, places, runtime=Runtime()))
     seen = look(model, volume, inference=judged, passes=8)
     (one,) = seen.doubt.findings
     assert one.outline_deviation is not None
@@ -141,8 +143,7 @@ def test_a_wholly_judged_image_has_one_doubt_and_one_map(method: str, told: str)
     )
     model = model_of(untrained(network, IMAGES), IMAGES, patch_size=network.window)
     volume = scan(0)
-    judged = assess_image(model, volume, to_model_grid(volume, CT), runtime=Runtime())
-    seen = look(model, volume, inference=judged, explanation=method)
+    seen = look(model, volume, explanation=method)
     (one,) = seen.doubt.findings
     assert (one.number, one.outline_deviation) == (None, None)
     assert one.call_deviation is not None
