@@ -41,6 +41,7 @@ ROOMS: dict[str, set[str]] = {
         "torch", "monai", "pydicom", "highdicom", "safetensors", "sqlalchemy", "cryptography", "scipy", "SimpleITK",
     },
     "forgetting": set(),
+    "gating": set(),
     "cli": {"typer", "rich"},
     "privacy_cli": {"typer", "rich"},
     "audit_cli": {"typer", "rich"},

@@ -27,11 +27,11 @@ from fedward.identity.document import JobDocument, SignedJob, check_signer, veri
 from fedward.privacy.head import Head
 from fedward.privacy.ledger import Ledger, Terms
 from fedward.privacy.plan import Spent
-from fedward.release.model_store import find_installed, install_release, load_installed
+from fedward.release.model_store import find_installed, install_release, load_installed, may_run_unasked
 from fedward.release.package import Release, ReleaseParts, Trust
 from fedward.release.passport import reported_task
 from fedward.settings.admission import admit
-from fedward.settings.job import EvaluationJob, Segmentation, TrainingJob
+from fedward.settings.job import EvaluationJob, TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
 from fedward.site_counts import Counted
 from fedward.site_sums import SummedAtSite, SummingHospital
@@ -240,7 +240,8 @@ class Hospital(SummingHospital):
     def install_parts(self, parts: ReleaseParts) -> Release:
         """Verify a release and keep it as a candidate.
 
-        It is activated where the site file says so, unless no report can hold what it answers.
+        It is activated where the site file says so, unless no report can hold what it answers or, where another model
+        runs, it came around the release gate.
 
         Raises:
             ReleaseRefused: it must not be installed.
@@ -248,13 +249,18 @@ class Hospital(SummingHospital):
         from fedward.inference.load import weights_sha256
 
         release = install_release(
-            parts, state=self.site.state, database=self.database, trust=self.trust(), weights_sha256=weights_sha256
+            parts,
+            site=self.site.name,
+            state=self.site.state,
+            database=self.database,
+            trust=self.trust(),
+            weights_sha256=weights_sha256,
         )
         passport = release.passport
         self.audit.note(
             "release", done="installed", name=passport.name, number=passport.number, model=passport.model_sha256
         )
-        if self.site.models.auto_activate and isinstance(passport.task, Segmentation):
+        if self.site.models.auto_activate and may_run_unasked(passport, self.database):
             activate(self.database, name=passport.name, number=passport.number, now=self.clock())
             self.audit.note("release", done="activated", name=passport.name, number=passport.number)
         return release

@@ -22,6 +22,7 @@ from fedward.federation.secure_messages import Masked
 from fedward.hospital import Evaluated, InferenceCounts, TrainedRound
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Spent
+from fedward.release.gate import CandidateFiles
 from fedward.release.package import ReleaseParts
 from fedward_flare.sum_masks import add_masked, masked_of
 
@@ -35,6 +36,7 @@ _ROUND, _WEIGHTS, _HEADS = "fedward.round", "fedward.weights", "fedward.heads"
 _UPDATE, _WEIGHT, _METRICS = "fedward.update", "fedward.weight", "fedward.metrics"
 _MODEL, _PASSPORT, _SIGNATURE = "fedward.model", "fedward.passport", "fedward.signature"
 _ERROR, _COUNTS = "fedward.error", "fedward.counts"
+_DOCUMENT, _NON_INFERIOR = "fedward.document", "fedward.non_inferior"
 _EPSILON, _DELTA, _HEAD = "fedward.epsilon", "fedward.delta", "fedward.head"
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -158,6 +160,40 @@ def unpack_counts(answer: Shareable) -> dict[str, int]:
     if not isinstance(counts, dict) or len(counts) > 100 or not all(_is_count(*item) for item in counts.items()):
         raise UpdateRefused("malformed_message", "expected counts by verdict")
     return dict(counts)
+
+
+def pack_candidate(files: CandidateFiles) -> Shareable:
+    """Make the message that brings a gate's model to a site."""
+    return _message({_MODEL: files.model, _DOCUMENT: files.document})
+
+
+def unpack_candidate(message: Shareable) -> CandidateFiles:
+    """Read the message of :func:`pack_candidate`.
+
+    Raises:
+        UpdateRefused: it is not such a message.
+    """
+    model, document = message.get(_MODEL), message.get(_DOCUMENT)
+    if not isinstance(model, bytes) or not isinstance(document, bytes) or len(document) > _SMALL_PART:
+        raise UpdateRefused("malformed_message", "expected a model and its job's document as bytes")
+    return CandidateFiles(model=model, document=document)
+
+
+def pack_bit(bit: bool) -> Shareable:
+    """Make a site's answer at the gate: one bit and nothing else."""
+    return _message({_NON_INFERIOR: bit})
+
+
+def unpack_bit(answer: Shareable) -> bool:
+    """Read a site's answer at the gate.
+
+    Raises:
+        UpdateRefused: it is not a bit.
+    """
+    bit = answer.get(_NON_INFERIOR)
+    if type(bit) is not bool:
+        raise UpdateRefused("malformed_message", "expected one bit")
+    return bit
 
 
 def pack_failure(error: Exception) -> Shareable:

@@ -24,6 +24,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, SettingsError, SumRefused
+from fedward.gating import gate
 from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument, SignedJob
 from fedward_flare import ckks_exchange, counts_exchange, exchange, sum_exchange, tasks
@@ -193,6 +194,14 @@ class PublishExecutor(_SiteExecutor):
     def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
         self._hospital.install(self._document, exchange.unpack_release(shareable))
         return exchange.pack_done()
+
+
+class GateExecutor(_SiteExecutor):
+    """Has the hospital compare a model with the one that runs there; one bit comes back."""
+
+    def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
+        files = exchange.unpack_candidate(shareable)
+        return exchange.pack_bit(gate(self._hospital, self._document, files, should_stop=_should_stop(abort_signal)))
 
 
 class InferenceExecutor(_SiteExecutor):

@@ -35,6 +35,11 @@ COMPONENTS = {
         executor="fedward_flare.executors.TrainExecutor",
         tasks=(tasks.TRAIN_TASK, tasks.EVALUATE_TASK, *_SUM_TASKS),
     ),
+    "gate": Components(
+        controller="fedward_flare.once_controllers.GateController",
+        executor="fedward_flare.executors.GateExecutor",
+        tasks=(tasks.GATE_TASK,),
+    ),
     "publish": Components(
         controller="fedward_flare.once_controllers.PublishController",
         executor="fedward_flare.executors.PublishExecutor",

@@ -70,7 +70,7 @@ def keep_result(downloaded: Path, workdir: Workdir, *, job_id: str, status: str)
     """
     result = downloaded / _RUN / RESULT
     record = _read_record(result / RECORD, job_id=job_id, status=status)
-    folder = workdir.coordinator / "jobs" / job_id
+    folder = workdir.job(job_id)
     for name in (RECORD, MODEL):
         if (result / name).is_file() and not (result / name).is_symlink():
             write_bytes(folder / name, (result / name).read_bytes(), mode=0o644)
@@ -84,6 +84,14 @@ def keep_result(downloaded: Path, workdir: Workdir, *, job_id: str, status: str)
         folder=folder,
         tensorboard=_keep_curves(result / CURVES, workdir.tensorboard / job_id),
     )
+
+
+def read_record(folder: Path) -> JobRecord | None:
+    """Give the record of a job whose result was fetched into the coordinator's ``folder``; None where there is none."""
+    try:
+        return JobRecord.model_validate_json((folder / RECORD).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _read_record(path: Path, *, job_id: str, status: str) -> JobRecord:

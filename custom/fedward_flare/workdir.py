@@ -65,14 +65,18 @@ class Workdir:
         return self.root / "kits"
 
     @property
-    def releases(self) -> Path:
-        """All releases that this coordinator has signed."""
-        return self.coordinator / "releases"
-
-    @property
     def coordinator(self) -> Path:
         """The coordinator's own folder: release key, signed jobs, releases."""
         return self.root / "coordinator"
+
+    @property
+    def releases(self) -> Path:
+        """All releases that the coordinator has signed, a folder each."""
+        return self.coordinator / "releases"
+
+    def job(self, job_id: str) -> Path:
+        """Give the coordinator's folder of a job: its signed document and, once it was fetched, its result."""
+        return self.coordinator / "jobs" / job_id
 
     @property
     def logs(self) -> Path:

@@ -32,7 +32,6 @@ from fedward.site_sum import SiteSum
 from fedward_flare import ckks_exchange, counts_exchange, exchange, sum_exchange, tasks
 from fedward_flare.evaluation_controller import EvaluationController
 from fedward_flare.jobs import prepare
-from fedward_flare.releases import releases_folder
 from fedward_flare.results import EVALUATION, RESULT
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.workdir import Workdir
@@ -126,7 +125,7 @@ class Run:
 
 @pytest.fixture
 def released(workdir: Workdir) -> Workdir:
-    write_release(releases_folder(workdir) / "ball-1", release_of(training_job()))
+    write_release(workdir.releases / "ball-1", release_of(training_job()))
     return workdir
 
 

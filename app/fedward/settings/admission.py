@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fedward.errors import JobRefused
-from fedward.settings.job import EvaluationJob, Job, SummedJob, TrainingJob
+from fedward.settings.job import EvaluationJob, GateJob, Job, SummedJob, TrainingJob
 from fedward.settings.site import Privacy, SiteSettings
 
 
@@ -33,6 +33,7 @@ def _refusals(job: Job, *, sites: tuple[str, ...], site: SiteSettings) -> Iterat
         yield from _training_refusals(job, site)
     if isinstance(job, EvaluationJob):
         yield from _sum_refusals(job, site)
+    if isinstance(job, EvaluationJob | GateJob):
         yield from _at_most(
             "too_many_metric_releases", "max_metric_releases", site.privacy.max_metric_releases, 1, section="privacy"
         )

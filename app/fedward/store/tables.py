@@ -8,7 +8,7 @@ from sqlalchemy import DateTime, String, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class Table(DeclarativeBase):
@@ -58,6 +58,17 @@ class WitnessedModel(Table):
     number: Mapped[int] = mapped_column(primary_key=True)
     weights_sha256: Mapped[str] = mapped_column(String(64))
     received_at: Mapped[datetime] = mapped_column(_UtcTime)
+
+
+class GateAnswer(Table):
+    """The bit that this site has given at a release gate, so that no passport can say another."""
+
+    __tablename__ = "gate_answer"
+
+    job_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    weights_sha256: Mapped[str] = mapped_column(String(64))
+    non_inferior: Mapped[bool]
+    given_at: Mapped[datetime] = mapped_column(_UtcTime)
 
 
 class ChainedLine(Table):
