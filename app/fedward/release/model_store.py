@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedward.errors import JobRefused, ReleaseRefused
 from fedward.identity.document import JobDocument
-from fedward.release.gate import INFERIOR, NON_INFERIOR
+from fedward.release.gate import NON_INFERIOR, NOT_SHOWN
 from fedward.release.package import PASSPORT, Release, ReleaseParts, Trust, read_parts, verify_release, write_release
 from fedward.release.passport import Passport, parse_passport
 from fedward.settings.job import Segmentation, TrainingJob
@@ -172,9 +172,9 @@ def _check_verdict(passport: Passport, *, site: str, database: Database) -> None
     gate = passport.gate
     said = own_answer(database, job_id=gate.job_id, weights_sha256=passport.weights_sha256) if gate.job_id else None
     told = gate.sites.get(site)
-    expected = {None: None, True: NON_INFERIOR, False: INFERIOR}[said]
+    expected = {None: None, True: NON_INFERIOR, False: NOT_SHOWN}[said]
     # A bit may have been lost on its way: then the passport says that this site was silent, never that it agreed.
-    if told in (NON_INFERIOR, INFERIOR) and told != expected:
+    if told in (NON_INFERIOR, NOT_SHOWN) and told != expected:
         raise ReleaseRefused(
             "wrong_verdict", f"at the gate {gate.job_id} this site said {expected}, the passport says {told}"
         )
