@@ -32,8 +32,8 @@ from fedward_flare.cli import app
 from fedward_flare.executors import GateExecutor
 from fedward_flare.jobs import DOCUMENT, PreparedJob, export, prepare
 from fedward_flare.once_controllers import GateController
-from fedward_flare.releases import keep_document, kept_job, release_job
-from fedward_flare.results import RECORD, RESULT, FinishedJob
+from fedward_flare.releases import gate_lets_pass, keep_document, kept_job, release_job
+from fedward_flare.results import RECORD, RESULT, FinishedJob, read_record
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.training_controller import TrainController
 from fedward_flare.workdir import Workdir
@@ -121,6 +121,16 @@ def test_everybody_can_read_the_verdict_and_the_line(job: TrainingJob, workdir: 
     assert [(one["name"], one["number"]) for one in shown["passport"]["stands_on"]] == [("tiny", 1)]
     assert shown["line"] is None
     assert "privacy of the whole line" in CliRunner().invoke(app, ["model", "show", folder]).stdout
+
+
+def test_whoever_watches_a_gate_is_told_whether_the_model_passes(job: TrainingJob, workdir: Workdir) -> None:
+    for codes, passes in (({}, True), ({"east": "not_shown"}, False)):
+        gate = gate_of(finished(job, workdir), workdir)
+        answer(gate, workdir, **codes)
+        folder = workdir.job(gate.document.id)
+        record = read_record(folder)
+        assert record is not None
+        assert gate_lets_pass(FinishedJob(gate.document.id, record, "", folder, None), workdir) == passes
 
 
 def test_one_hospital_that_is_against_it_blocks_the_release(job: TrainingJob, workdir: Workdir) -> None:
