@@ -237,6 +237,15 @@ def test_a_passport_that_names_a_gate_which_this_hospital_never_saw_is_not_insta
         hospital.install_parts(witnessed(hospital, UNTRAINED).release(gate=statement))
 
 
+def test_a_release_that_this_hospital_was_not_asked_about_waits_for_a_person(site: Site) -> None:
+    hospital = site.open()
+    hospital.install_parts(witnessed(hospital, UNTRAINED).release())
+    others = GateStatement(outcome="passed", job_id="a" * 32, sites={"east": "non_inferior"})
+    hospital.install_parts(witnessed(hospital, UNTRAINED + np.float32(0.1)).release(2, gate=others))
+    hospital.install_parts(witnessed(hospital, UNTRAINED + np.float32(0.2)).release(3))
+    assert active_release(hospital.database).number == 1
+
+
 def test_a_release_around_the_gate_waits_for_a_person_where_another_runs(site: Site) -> None:
     hospital = site.open()
     around = GateStatement(outcome="without_gate")

@@ -127,13 +127,18 @@ def installed_passport(stored: StoredRelease, *, state: Path) -> Passport:
     return parse_passport(content)
 
 
-def may_run_unasked(passport: Passport, database: Database) -> bool:
+def may_run_unasked(passport: Passport, *, site: str, database: Database) -> bool:
     """Whether a site that activates releases by itself may do so with this one.
 
-    Not with one that no report can hold, nor, where another model runs, with one that came around the gate.
+    Not with one that no report can hold. A model that runs gives way to the next of its name only where this site
+    itself found it no worse, and to one of another name unless that came around the gate.
     """
-    is_safe = passport.gate.outcome != "without_gate" or not any(one.is_active for one in stored_releases(database))
-    return is_safe and isinstance(passport.task, Segmentation)
+    running = next((stored for stored in stored_releases(database) if stored.is_active), None)
+    if not isinstance(passport.task, Segmentation):
+        return False
+    if running is not None and running.name == passport.name:
+        return passport.gate.sites.get(site) == NON_INFERIOR
+    return running is None or passport.gate.outcome != "without_gate"
 
 
 def load_installed(stored: StoredRelease, *, state: Path) -> Release:
