@@ -90,6 +90,12 @@ def poc_up(
     ] = None,
     workdir: WorkdirOption = POC_FOLDER,
     seed: Annotated[int, typer.Option(min=0, help="Of the phantom patients, where a hospital has them.")] = 1,
+    shapes: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="LIDC-IDRI annotations: the phantoms have real nodules' forms."
+        ),
+    ] = None,
 ) -> None:
     """Make keys and site files where they are missing, and start the server and every hospital."""
     with explained():
@@ -102,7 +108,13 @@ def poc_up(
         settings = read_federation(federation or shared("poc", "federation.toml"))
         with claimed(workdir) as claimed_workdir:
             with cli.progress_bar("phantom patients") as show:
-                make_phantoms(settings, claimed_workdir, seed=seed, progress=lambda _, done, total: show(done, total))
+                make_phantoms(
+                    settings,
+                    claimed_workdir,
+                    seed=seed,
+                    shapes=shapes,
+                    progress=lambda _, done, total: show(done, total),
+                )
             up(settings, claimed_workdir, progress=lambda text: console.print(text, markup=False))
         output.print(f"{len(settings.names)} hospitals are connected: {', '.join(settings.names)}")
 

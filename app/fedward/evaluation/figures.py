@@ -171,7 +171,9 @@ def mean_of(block: Block, counts: Counts, deviation: float) -> Estimate | None:
         return None
     value = float(counts @ block.centres / total)
     noise = deviation * float(np.linalg.norm(block.centres - value)) / total
-    return Estimate(value=float(np.clip(value, block.low, block.high)), within=block.half_width, noise=noise)
+    known = counts.clip(0)
+    within = float(known @ block.half_widths / known.sum())
+    return Estimate(value=float(np.clip(value, block.low, block.high)), within=within, noise=noise)
 
 
 def froc_of(hits: Counts, false_marks: Counts, *, patients: float) -> Froc | None:

@@ -66,9 +66,9 @@ class Block:
         return np.sqrt(edges[:-1] * edges[1:]) if self.is_log else (edges[:-1] + edges[1:]) / 2
 
     @property
-    def half_width(self) -> float:
-        """How far at most a value between the ends lies from what it is taken for."""
-        return float(np.max(np.maximum(self.edges[1:] - self.centres, self.centres - self.edges[:-1])))
+    def half_widths(self) -> Counts:
+        """How far at most a value of each bin lies from what it is taken for."""
+        return np.maximum(self.edges[1:] - self.centres, self.centres - self.edges[:-1])
 
     def count(self, values: Iterable[float]) -> Counts:
         """Count values, all together as 1; nothing where there is none.

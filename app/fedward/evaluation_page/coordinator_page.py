@@ -93,7 +93,7 @@ def _total_section(figures: Figures, title: str, outcome: EvaluationOutcome) -> 
         Table(
             ("mean over patients", "value", "bins hide up to"),
             (
-                ("patients", estimate(figures.patients), ""),
+                ("patients", _patients(figures.patients), ""),
                 *((NAMES.get(name, name), estimate(mean), number(mean.within)) for name, mean in figures.means.items()),
             ),
         )
@@ -187,6 +187,10 @@ def _matrix_section(outcome: EvaluationOutcome) -> Section:
 def main_value(figures: Figures) -> Estimate | None:
     """Give the number by which models are compared: Dice, or the area under the ROC curve."""
     return figures.classified.auc if figures.classified else figures.means.get("dice")
+
+
+def _patients(counted: Estimate) -> str:
+    return f"{counted.value:.0f} ± {counted.noise:.0f}" if counted.noise else f"{counted.value:.0f}"
 
 
 def _measure(outcome: EvaluationOutcome) -> str:

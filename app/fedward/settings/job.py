@@ -203,9 +203,9 @@ class TrainingJob(_Job):
 
     @model_validator(mode="after")
     def _labels_tell_the_classes_apart(self) -> Self:
-        if isinstance(self.task, Classification) and len(self.task.classes) != 2:
+        if isinstance(self.task, Classification) and self.task.of == "place" and len(self.task.classes) != 2:
             raise ValueError(
-                f"task.classes must be two, got {len(self.task.classes)}: an image's class is whether the voxel at its "
+                f"task.classes must be two, got {len(self.task.classes)}: a place's class is whether the voxel at its "
                 "centre is labelled"
             )
         if isinstance(self.task, MultiTask) and self.task.positive not in self.task.classes:

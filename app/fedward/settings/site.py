@@ -32,24 +32,29 @@ class DicomSource(Settings):
 
     ``classes`` maps a job's class to the segment labels or ROI names of this hospital (shell patterns, any case);
     ``mask_path`` may hold NIfTI masks named ``SERIESUID.nii.gz``, which stand before any SEG or RTSTRUCT of the series:
-    value k is the k-th of ``classes``, of the job's classes where the table is empty.
+    value k is the k-th of ``classes``, of the job's classes where the table is empty. ``image_classes`` may be a table
+    (see :mod:`fedward.dicom.image_classes`) of whole series' classes, by their series instance UIDs.
     """
 
     kind: Literal["dicom"]
     path: Path
     classes: dict[Name, NamePatterns] = Field(default_factory=dict)
     mask_path: Path | None = None
+    image_classes: Path | None = None
 
 
 class NiftiSource(Settings):
     """A folder of NIfTI images and one of labels under the same file names; the label values number the classes.
 
     A file's patient is its name before the first match of ``patient_separator`` (the whole stem when that is empty).
+    ``image_classes`` may be a table (see :mod:`fedward.dicom.image_classes`) of whole images' classes, by their file
+    names without ``image_suffix``.
     """
 
     kind: Literal["nifti"]
     images: Path
     labels: Path | None = None
+    image_classes: Path | None = None
     modality: Modality
     classes: dict[Name, Annotated[int, Field(ge=1, le=255)]] = Field(default_factory=dict)
     image_suffix: Annotated[str, Field(max_length=32)] = ".nii.gz"
@@ -223,11 +228,12 @@ def read_site_settings(path: Path) -> SiteSettings:
     folder = path.resolve().parent
 
     def data_from(source: DicomSource | NiftiSource) -> DicomSource | NiftiSource:
-        if isinstance(source, DicomSource):
-            mask_path = folder / source.mask_path if source.mask_path else None
-            return source.model_copy(update={"path": folder / source.path, "mask_path": mask_path})
-        labels = folder / source.labels if source.labels else None
-        return source.model_copy(update={"images": folder / source.images, "labels": labels})
+        optional = ("mask_path", "image_classes") if isinstance(source, DicomSource) else ("labels", "image_classes")
+        paths = {name: folder / path for name in optional if (path := getattr(source, name))}
+        paths |= (
+            {"path": folder / source.path} if isinstance(source, DicomSource) else {"images": folder / source.images}
+        )
+        return source.model_copy(update=paths)
 
     identity = site.identity
     if identity:

@@ -126,7 +126,7 @@ def test_a_job_that_names_code_is_told_that_it_may_not(key: str) -> None:
 
 def test_a_class_is_no_network() -> None:
     (line,) = faults(with_values({"network.name": "fedward_flare.poc.Popen"}))
-    known = "'unet3d', 'vit3d', 'multitask_densenet3d'"
+    known = "'unet3d', 'vit3d', 'densenet3d', 'multitask_densenet3d'"
     assert line == f"network.name: should be one of {known}, found 'fedward_flare.poc.Popen'"
 
 
