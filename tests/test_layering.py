@@ -33,13 +33,16 @@ ROOMS: dict[str, set[str]] = {
     "site_sum": set(),
     "site_ckks": set(),
     "site_training": set(),
+    "acceptance": set(),
     "hospital": {
         "torch", "monai", "pydicom", "highdicom", "safetensors", "sqlalchemy", "cryptography", "scipy", "SimpleITK",
     },
+    "forecast": set(),
     "forgetting": set(),
     "cli": {"typer", "rich"},
     "privacy_cli": {"typer", "rich"},
     "audit_cli": {"typer", "rich"},
+    "site_cli": {"typer", "rich"},
 }  # fmt: skip
 EVERYWHERE = {"numpy", "pydantic"} | set(sys.stdlib_module_names)
 MODULES = sorted(APP.rglob("*.py"))

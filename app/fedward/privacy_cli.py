@@ -69,16 +69,17 @@ def plan(
     with explained():
         from fedward.privacy.accounts import jobs_affordable
         from fedward.privacy.plan import Plan
-        from fedward.settings.admission import refusals
+        from fedward.settings.admission import asked_sites, refusals
         from fedward.settings.job import TrainingJob
         from fedward.settings.read import read_settings
 
         hospital = open_hospital(site_file)
+        site = hospital.site
         job, ledger = read_settings(job_file, TrainingJob), hospital.ledger()
-        planned = Plan(job, hospital.site.privacy)
+        planned = Plan(job, site.privacy)
         costs = ledger.terms.costs(planned.whole())
         spent = planned.spent_after(job.training.rounds + 1)
-        reasons = [r.detail for r in refusals(job, sites=job.sites.names or (hospital.site.name,), site=hospital.site)]
+        reasons = [r.detail for r in refusals(job, sites=asked_sites(job, site=site), site=site)]
         affordable = jobs_affordable(max(costs.values()), ledger.terms)
         if not affordable and job.privacy is not None:
             reasons.append(f"its cost is beyond the cap of epsilon {ledger.terms.epsilon:g}")

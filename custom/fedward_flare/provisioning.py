@@ -92,7 +92,12 @@ class FedwardBuilder(Builder):
 
 
 def _issue_release_identity(project: Project, ctx: ProvisionContext) -> None:
-    """Give each coordinator the release key; it is made once and never reaches the server's or a site's kit."""
+    """Give each coordinator the release key; it is made once and never reaches the server's or a site's kit.
+
+    Where every party makes its own key there is no root key here, and the release officer has asked for a certificate.
+    """
+    if ctx.get(CtxKey.ROOT_PRI_KEY) is None:
+        return
     state = Path(ctx.get_state_dir())
     key_file, certificate_file = state / "release.key", state / "release.crt"
     if not key_file.exists():

@@ -6,13 +6,13 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedward.errors import FederationError
+from fedward.errors import FederationError, ReleaseRefused
 from fedward.files import write_bytes, write_text
 from fedward.identity.certificates import read_certificate
 from fedward.identity.document import JobDocument, parse_document
 from fedward.identity.signing import load_private_key
 from fedward.release.make import make_release
-from fedward.release.package import write_release
+from fedward.release.package import read_parts, write_release
 from fedward_flare.jobs import PreparedJob
 from fedward_flare.results import FinishedJob
 from fedward_flare.signed import decode_signed_job, encode_signed_job
@@ -32,20 +32,29 @@ def keep_document(prepared: PreparedJob, workdir: Workdir) -> None:
     write_text(folder / SIGNED, encode_signed_job(prepared.signed))
 
 
-def kept_job(job_id: str, workdir: Workdir) -> PreparedJob:
-    """Give a training job that this coordinator has signed, by its id or the id's beginning.
+def kept_job(job_id: str, workdir: Workdir, *, release: Path | None = None) -> PreparedJob:
+    """Give a job that this coordinator has signed, by its id or the id's beginning: the very document, to bring again.
+
+    Args:
+        job_id: The job's.
+        workdir: Where the coordinator's folder lies.
+        release: The folder of the release that a publishing job brings.
 
     Raises:
         FederationError: ``unknown_job``.
+        ReleaseRefused: ``missing_part``: a publishing job came without its release; ``altered_model``: with another.
     """
     found = [path.parent for path in (workdir.coordinator / "jobs").glob(f"{job_id}*/{SIGNED}")]
     if len(found) != 1 or not re.fullmatch(r"[0-9a-f]{1,32}", job_id):
         raise FederationError("unknown_job", f"the coordinator's folder has {len(found)} jobs {job_id}")
     signed = decode_signed_job((found[0] / SIGNED).read_text(encoding="utf-8"))
     document = parse_document(signed.document)
-    if document.job.kind != "train":
-        raise FederationError("unknown_job", f"job {document.id} is of kind {document.job.kind}: submit it anew")
-    return PreparedJob(document=document, signed=signed)
+    if document.release is not None:
+        if release is None:
+            raise ReleaseRefused("missing_part", f"job {document.id} brings a release: name its folder")
+        if read_parts(release).hashes != document.release:
+            raise ReleaseRefused("altered_model", f"{release} is not the release that job {document.id} brings")
+    return PreparedJob(document=document, signed=signed, release=release if document.release is not None else None)
 
 
 def release_job(finished: FinishedJob, workdir: Workdir) -> Path:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from fedward.errors import JobRefused
-from fedward.settings.job import InferenceJob, PublishJob, TrainingJob
-from fedward.settings.site import Privacy, SiteSettings
+from fedward.settings.job import InferenceJob, Job, PublishJob, TrainingJob
+from fedward.settings.site import Bounds, Privacy, SiteSettings
 
 
 def admit(job: TrainingJob | PublishJob | InferenceJob, *, sites: tuple[str, ...], site: SiteSettings) -> None:
@@ -35,6 +36,47 @@ def _refusals(
     yield from _at_most("valid_too_long", "max_hours_valid", site.bounds.max_hours_valid, job.hours_valid)
     if isinstance(job, TrainingJob):
         yield from _training_refusals(job, site)
+    exchange = getattr(job, "exchange", None)
+    if exchange is not None:
+        wanted = _organisations_wanted(site.bounds, is_encrypted=exchange.mode != "plain")
+        found = organisations_at_least(sites, job.sites.minimum, site=site)
+        if found < wanted:
+            yield JobRefused(
+                "too_few_organisations",
+                f"[bounds] min_organisations asks for {wanted}; by the roster a sum of {job.sites.minimum} of the "
+                f"job's sites may hold as few as {found}",
+            )
+
+
+def asked_sites(job: Job, *, site: SiteSettings) -> tuple[str, ...]:
+    """Give whom a job asks, as far as a site knows before it is signed: its roster, where the job names nobody."""
+    roster = tuple(peer.name for peer in site.identity.hospitals) if site.identity else ()
+    return job.sites.names or roster or (site.name,)
+
+
+def organisations_at_least(sites: tuple[str, ...], minimum: int, *, site: SiteSettings) -> int:
+    """Give how many organisations are in every sum of ``minimum`` of the ``sites``, this one among them.
+
+    Who is not in the roster, or revoked, counts for nothing. The fewest are in the sum that takes the unlisted sites
+    and this organisation's own first, then the largest of the others.
+    """
+    peers = site.identity.hospitals if site.identity else ()
+    revoked = site.identity.revoked if site.identity else ()
+    known = {peer.name: peer.organisation for peer in peers if peer.fingerprint not in revoked}
+    known[site.name] = site.organisation
+    sizes = Counter(known.get(name, "") for name in sites)
+    left = minimum - sizes.pop("", 0) - max(sizes.pop(site.organisation, 0), 1)
+    found = 1
+    for _, size in sizes.most_common():
+        if left <= 0:
+            break
+        left, found = left - size, found + 1
+    return found
+
+
+def _organisations_wanted(bounds: Bounds, *, is_encrypted: bool) -> int:
+    """In an encrypted sum a hospital counts organisations, not names, also for its ``min_sites``."""
+    return bounds.organisations_in_a_sum if is_encrypted else bounds.min_organisations
 
 
 def _training_refusals(job: TrainingJob, site: SiteSettings) -> Iterator[JobRefused]:

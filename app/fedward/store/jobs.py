@@ -33,8 +33,7 @@ def remember_job(
     with database.transaction() as session:
         known = session.get(AcceptedJob, job_id)
         if known is None:
-            recent = select(func.count()).select_from(AcceptedJob).where(AcceptedJob.accepted_at > now - _WEEK)
-            if max_per_week is not None and session.scalars(recent).one() >= max_per_week:
+            if max_per_week is not None and _taken(session, now) >= max_per_week:
                 raise JobRefused(
                     "too_many_jobs", f"[bounds] max_jobs_per_week is {max_per_week}, and so many were taken"
                 )
@@ -43,6 +42,12 @@ def remember_job(
             raise JobRefused("repeated_job", f"job {job_id} was accepted with another document")
         elif known.ended_at is not None:
             raise JobRefused("repeated_job", f"job {job_id} ended here at {known.ended_at}; a job runs once")
+
+
+def jobs_this_week(database: Database, *, now: datetime) -> int:
+    """Give how many jobs were accepted in the seven days before ``now``."""
+    with database.transaction() as session:
+        return _taken(session, now)
 
 
 def end_job(database: Database, *, job_id: str, now: datetime) -> None:
@@ -65,6 +70,11 @@ def witness(database: Database, *, job_id: str, number: int, weights_sha256: str
             session.add(WitnessedModel(job_id=job_id, number=number, weights_sha256=weights_sha256, received_at=now))
         elif known.weights_sha256 != weights_sha256:
             raise JobRefused("model_changed", f"round {number} of job {job_id} came before with another model")
+
+
+def _taken(session: Session, now: datetime) -> int:
+    recent = select(func.count()).select_from(AcceptedJob).where(AcceptedJob.accepted_at > now - _WEEK)
+    return session.scalars(recent).one()
 
 
 def was_witnessed(session: Session, *, job_id: str, weights_sha256: str) -> bool:
