@@ -98,7 +98,7 @@ def roster_lines(certificates: Iterable[Path]) -> str:
         roster.append(_line(common_name(certificate), organisation(certificate), fingerprint(certificate)))
     document = tomlkit.document()
     document["identity"] = tomlkit.table(is_super_table=True)
-    document["identity"]["hospitals"] = roster  # type: ignore[index]
+    document["identity"]["hospitals"] = roster
     return tomlkit.dumps(document)
 
 

@@ -105,5 +105,6 @@ def corrupt(workdir: Workdir, orders: Path) -> None:
     local = workdir.kit("server") / "local"
     resources = json.loads((local / "resources.json.default").read_text())
     resources["class_allow_list"] = ["*"]
+    del resources["app_validator"]
     resources["components"].append({"id": "malice", "path": "malicious_server.Malice", "args": {"folder": str(orders)}})
     (local / "resources.json.default").write_text(json.dumps(resources))
