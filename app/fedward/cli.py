@@ -275,6 +275,25 @@ def model_rollback(site_file: SiteOption = None) -> None:
         output.print(f"active: {name}-{number}")
 
 
+@model.command("train-alone")
+def model_train_alone(
+    job: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A training job's file (TOML).")],
+    site_file: SiteOption = None,
+) -> None:
+    """Train a job's network on this hospital's own patients alone, and keep it here to be evaluated beside releases.
+
+    The model stands under the job's name and never leaves the hospital.
+    """
+    with explained():
+        from fedward.evaluation.local_only import keep_alone, train_alone
+        from fedward.settings.job import TrainingJob
+        from fedward.settings.read import read_settings
+
+        settings = read_settings(job, TrainingJob)
+        site = open_hospital(site_file).site
+        output.print(f"kept {keep_alone(site.state, settings, train_alone(site, settings))}", markup=False)
+
+
 def infer(
     path: ReadableFolder,
     reference: Annotated[str, typer.Option("--model", metavar="RELEASE", help="A release's folder, or NAME-NUMBER.")],

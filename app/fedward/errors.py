@@ -226,6 +226,9 @@ class JobRefused(FedwardError):
             "delta_too_large",
             "privacy_spent",
             "model_changed",
+            "start_not_installed",
+            "wrong_start",
+            "other_task",
             "wrong_round",
             "unknown_job",
             "budget_spent",
@@ -272,6 +275,11 @@ class ReleaseRefused(FedwardError):
             "no_active_model",
             "wrong_modality",
             "task_not_reported",
+            "other_task",
+            "wrong_descent",
+            "wrong_verdict",
+            "gate_missing",
+            "gate_blocked",
         }
     )
 

@@ -22,7 +22,7 @@ from fedward.identity.document import JobDocument
 from fedward.identity.trusted import roster_of, signer_of
 from fedward.privacy.sealed import Answer
 from fedward.randomness import Secret
-from fedward.settings.job import TrainingJob
+from fedward.settings.job import SummedJob
 from fedward.settings.site import read_site_settings, require_identity
 
 _STATE = "ckks.json"
@@ -34,7 +34,7 @@ class SiteCkks:
 
     site_file: Path
     document: JobDocument
-    job: TrainingJob
+    job: SummedJob
     quantiser: Quantiser
     folder: Path
     clock: Callable[[], datetime]

@@ -33,6 +33,11 @@ ReleaseOption = Annotated[
     typer.Option("--release", exists=True, file_okay=False, help="The release that a publishing job brings."),
 ]
 
+CandidateOption = Annotated[
+    str | None,
+    typer.Option("--candidate", metavar="JOB", help="The finished training job whose model a gate is about."),
+]
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -88,6 +93,12 @@ def poc_up(
     ] = None,
     workdir: WorkdirOption = POC_FOLDER,
     seed: Annotated[int, typer.Option(min=0, help="Of the phantom patients, where a hospital has them.")] = 1,
+    shapes: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="LIDC-IDRI annotations: the phantoms have real nodules' forms."
+        ),
+    ] = None,
 ) -> None:
     """Make keys and site files where they are missing, and start the server and every hospital."""
     with explained():
@@ -100,7 +111,13 @@ def poc_up(
         settings = read_federation(federation or shared("poc", "federation.toml"))
         with claimed(workdir) as claimed_workdir:
             with cli.progress_bar("phantom patients") as show:
-                make_phantoms(settings, claimed_workdir, seed=seed, progress=lambda _, done, total: show(done, total))
+                make_phantoms(
+                    settings,
+                    claimed_workdir,
+                    seed=seed,
+                    shapes=shapes,
+                    progress=lambda _, done, total: show(done, total),
+                )
             up(settings, claimed_workdir, progress=lambda text: console.print(text, markup=False))
         output.print(f"{len(settings.names)} hospitals are connected: {', '.join(settings.names)}")
 
@@ -195,6 +212,7 @@ def job_submit(
     file: JobFile,
     workdir: WorkdirOption = POC_FOLDER,
     release: ReleaseOption = None,
+    candidate: CandidateOption = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
 ) -> None:
     """Sign a job as the coordinator and submit it; print its id."""
@@ -202,8 +220,10 @@ def job_submit(
         from fedward_flare.jobs import prepare
         from fedward_flare.releases import keep_document
 
-        prepared = prepare(_read_job(file), _workdir(workdir), release=release)
+        checked = _read_job(file)
         with _session(workdir) as session:
+            trained = session.fetch(candidate).folder if candidate else None
+            prepared = prepare(checked, _workdir(workdir), release=release, candidate=trained)
             keep_document(prepared, _workdir(workdir))
             output.print(session.submit(prepared))
             if watch:
@@ -264,15 +284,24 @@ def job_abort(job_id: JobId, workdir: WorkdirOption = POC_FOLDER) -> None:
 
 
 @cli.model.command("release")
-def model_release(job_id: JobId, workdir: WorkdirOption = POC_FOLDER) -> None:
+def model_release(
+    job_id: JobId,
+    workdir: WorkdirOption = POC_FOLDER,
+    without_gate: Annotated[
+        bool, typer.Option("--without-gate", help="Release it although no gate let it pass; its passport says so.")
+    ] = False,
+) -> None:
     """Sign the best model of a finished training job as the job's next release (the coordinator's command).
+
+    All but the first of a name must have come through the gate: fedward job submit jobs/gate.toml --candidate ID
 
     Bring it to the hospitals with: fedward job submit jobs/publish.toml --release FOLDER
     """
     with explained(), _session(workdir) as session:
         from fedward_flare.releases import release_job
 
-        output.print(str(release_job(session.fetch(job_id), _workdir(workdir))), markup=False)
+        finished = session.fetch(job_id)
+        output.print(str(release_job(finished, _workdir(workdir), without_gate=without_gate)), markup=False)
 
 
 def _read_job(file: Path) -> Job:
@@ -303,5 +332,7 @@ def _watch(session: Session, job_id: str, workdir: Path) -> FinishedJob:
         finished = session.watch(job_id, on_progress=show)
         show(finished.record)
     output.print(f"result: {finished.folder}", markup=False)
+    if finished.page:
+        output.print(f"page: {finished.page}", markup=False)
     require_completed(finished, _workdir(workdir))
     return finished

@@ -18,6 +18,7 @@ from fedward.acceptance import decide_on
 from fedward.hospital import Hospital
 from fedward.identity.document import JobDocument, SignedJob, new_job_document, sign_job
 from fedward.identity.signing import load_private_key
+from fedward.release.gate import FIRST_RELEASE
 from fedward.release.make import make_release
 from fedward.release.package import write_release
 from fedward.settings.job import PublishJob, Sites, TrainingJob
@@ -80,6 +81,7 @@ def release_by_the_server(honest: tuple[PreparedJob, FinishedJob], hostile: Any,
         prepared.document,
         finished.record,
         number=1,
+        gate=FIRST_RELEASE,
         now=datetime.now(UTC),
         key=load_private_key(hostile.key_of("server")),
         certificate=certificate,

@@ -33,7 +33,9 @@ def with_roster(site: SiteSettings, federation: FederationSettings) -> SiteSetti
     return site.model_copy(update={"identity": identity})
 
 
-@pytest.mark.parametrize("name", ["lung_nodule_segmentation", "lung_nodule_classification", "publish", "inference"])
+@pytest.mark.parametrize(
+    "name", ["lung_nodule_segmentation", "lung_nodule_classification", "publish", "inference", "evaluation"]
+)
 def test_every_hospital_of_the_demo_takes_part_in_its_jobs(name: str) -> None:
     job = read_job(ROOT / "jobs" / f"{name}.toml")
     federation = read_federation(ROOT / "poc" / "federation.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
@@ -12,6 +13,9 @@ from fedward.store.database import Database
 from fedward.store.tables import AcceptedJob, WitnessedModel
 
 _WEEK = timedelta(days=7)
+
+#: In place of a round's number: the model that the job's document names as the one to begin with.
+START = 0
 
 
 def remember_job(
@@ -70,6 +74,22 @@ def witness(database: Database, *, job_id: str, number: int, weights_sha256: str
             session.add(WitnessedModel(job_id=job_id, number=number, weights_sha256=weights_sha256, received_at=now))
         elif known.weights_sha256 != weights_sha256:
             raise JobRefused("model_changed", f"round {number} of job {job_id} came before with another model")
+
+
+def witnessed_models(database: Database, *, job_id: str, numbers: Collection[int]) -> frozenset[str]:
+    """Give the hashes of the models that this site received in some rounds of a job."""
+    query = select(WitnessedModel.weights_sha256).where(
+        WitnessedModel.job_id == job_id, WitnessedModel.number.in_(numbers)
+    )
+    with database.transaction() as session:
+        return frozenset(session.scalars(query))
+
+
+def accepted_digest(database: Database, *, job_id: str) -> str | None:
+    """Give SHA-256 of the document of a job that this site accepted; None for any other."""
+    with database.transaction() as session:
+        job = session.get(AcceptedJob, job_id)
+        return job.document_sha256 if job else None
 
 
 def _taken(session: Session, now: datetime) -> int:

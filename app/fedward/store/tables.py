@@ -74,6 +74,17 @@ class WitnessedModel(Table):
     received_at: Mapped[datetime] = mapped_column(_UtcTime)
 
 
+class GateAnswer(Table):
+    """The bit that this site has given at a release gate, so that no passport can say another."""
+
+    __tablename__ = "gate_answer"
+
+    job_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    weights_sha256: Mapped[str] = mapped_column(String(64))
+    non_inferior: Mapped[bool]
+    given_at: Mapped[datetime] = mapped_column(_UtcTime)
+
+
 class ChainedLine(Table):
     """A line that holds the hash of the one before; none is ever changed or removed."""
 

@@ -86,7 +86,7 @@ def test_a_site_file_that_says_nothing_takes_part_in_no_plain_training() -> None
     document = {"name": "north", "organisation": "north", "data": [{"kind": "dicom", "path": "dicom"}]}
     silent = parse_settings(document, SiteSettings, where="test")
     found = codes(training_job(sites={"minimum": 3}), silent)
-    assert found == ["exchange_mode_not_allowed", "non_private_not_allowed", "too_few_organisations"]
+    assert found == ["exchange_mode_not_allowed", "too_few_organisations", "non_private_not_allowed"]
 
 
 def test_the_bounds_of_training_do_not_hold_for_the_other_kinds() -> None:
