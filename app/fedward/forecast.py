@@ -1,4 +1,4 @@
-"""What a hospital would answer to a job, asked before it is submitted; nothing is signed, sent or written.
+"""What a hospital would answer to a job, asked before it is submitted; nothing is signed, sent or begun.
 
 A site file alone answers for its own bounds. Some bounds need more: the coordinator's certificate, the hospital's
 database, its archive. What could not be asked is named, so that nobody takes silence for a yes.
@@ -16,12 +16,13 @@ from fedward.dicom.source import open_source
 from fedward.errors import FedwardError, JobRefused, StoreError
 from fedward.identity.certificates import check_chain, load_certificate, read_certificate
 from fedward.identity.document import SignedJob, check_signer
-from fedward.imaging.splits import assign, read_split_key
+from fedward.imaging.splits import SPLIT_KEY, assign, read_split_key
 from fedward.privacy.ledger import Ledger, Terms
 from fedward.privacy.plan import TRAIN, VALIDATION, Plan
 from fedward.settings.admission import asked_sites, refusals
-from fedward.settings.job import Job, TrainingJob
+from fedward.settings.job import EvaluationJob, GateJob, Job, TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
+from fedward.store.chain import read_chain
 from fedward.store.database import FILE_NAME, Database
 from fedward.store.jobs import jobs_this_week
 
@@ -81,11 +82,12 @@ def forecast(question: Question, site_file: Path, *, with_data: bool = False) ->
     if isinstance(job, TrainingJob):
         found += _budget_refusals(job, site)
     if site.database or (site.state / FILE_NAME).exists():
+        with_data = with_data and (site.state / SPLIT_KEY).exists()
         found += _state_refusals(question, site, with_data=with_data)
     else:
         unasked.append("max_jobs_per_week")
         with_data = False
-    if isinstance(job, TrainingJob) and not with_data:
+    if isinstance(job, EvaluationJob | GateJob) or (isinstance(job, TrainingJob) and not with_data):
         unasked += ["min_patients", "delta", "what patients have spent"]
     return Forecast(
         site=site.name,
@@ -144,7 +146,9 @@ def _cohort_refusals(
     if count < smallest:
         yield JobRefused("too_few_patients", f"[bounds] min_patients is {smallest}, {count} patients can train")
         return
-    if job.privacy is None:
+    with database.transaction() as session:
+        has_ledger = bool(read_chain(session)[0])
+    if job.privacy is None or not has_ledger:
         return
     ledger = Ledger.open(database, state=site.state, terms=_terms(site), clock=lambda: question.now)
     training = [ledger.pseudonym(patient) for patient, group in groups.items() if group == TRAIN]

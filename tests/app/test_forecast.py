@@ -115,6 +115,15 @@ def test_it_says_that_a_person_will_be_asked(site: Site) -> None:
     assert asked(site).asks_a_person
 
 
+def test_asking_about_a_private_job_begins_no_ledger(site: Site) -> None:
+    site.open().database.close()
+    assert codes(asked(site, private(), with_data=True)) == []
+    assert not list((site.folder / "state").glob("ledger*"))
+    site.edit(lambda text: text.replace("[privacy]", "[privacy]\nepsilon = 9.0"))
+    assert site.open().ledger().terms.epsilon == 9.0, "its terms were not fixed by the question"
+    assert codes(asked(site, private(), with_data=True)) == []
+
+
 def test_asking_writes_nothing(site: Site) -> None:
     before = sorted(path for path in site.folder.rglob("*"))
     asked(site)
