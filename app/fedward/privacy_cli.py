@@ -73,17 +73,18 @@ def plan(
     """
     with explained():
         from fedward.privacy.accounts import jobs_affordable
-        from fedward.settings.admission import refusals
+        from fedward.settings.admission import asked_sites, refusals
         from fedward.settings.job import Job, SummedJob
         from fedward.settings.read import read_settings
 
         hospital = open_hospital(site_file)
+        site = hospital.site
         job, ledger = read_settings(job_file, cast("type[Any]", Job)), hospital.ledger()
         if not isinstance(job, SummedJob):
             raise SettingsError("invalid_settings", f"a job of kind {job.kind} costs no patient anything")
-        spend, spent, noise_multiplier = _planned(job, hospital.site.privacy)
+        spend, spent, noise_multiplier = _planned(job, site.privacy)
         costs = ledger.terms.costs(spend)
-        reasons = [r.detail for r in refusals(job, sites=job.sites.names or (hospital.site.name,), site=hospital.site)]
+        reasons = [r.detail for r in refusals(job, sites=asked_sites(job, site=site), site=site)]
         affordable = jobs_affordable(max(costs.values()), ledger.terms)
         if not affordable and job.privacy is not None:
             reasons.append(f"its cost is beyond the cap of epsilon {ledger.terms.epsilon:g}")
