@@ -58,7 +58,7 @@ class ScanFacts:
         candidates: All marks at a low threshold, for the FROC curve.
         true_voxels: Of the voxels that count, how many lie in each bin of probability and in the truth.
         false_voxels: Likewise, and outside of it.
-        scores: The positive class's probability at each place or lesion.
+        scores: The positive class's probability at each place or lesion, or of the whole image.
         positive: Which of them are positive.
         diameter_errors_mm: One a lesion, without its sign.
     """
@@ -236,12 +236,12 @@ def _image(
     should_stop: Callable[[], bool],
 ) -> ScanFacts:
     started_s = time.perf_counter()
-    found = image_probabilities(module, (case,), job, runtime=runtime, should_stop=should_stop)
+    ((*probabilities,),) = image_probabilities(module, [case], job, runtime=runtime, should_stop=should_stop)
     return ScanFacts(
         case.patient_key,
         time.perf_counter() - started_s,
         groups,
-        scores=(float(found[0, task.positive_index]),),
+        scores=(float(probabilities[task.positive_index]),),
         positive=(case.image_class == task.positive_index,),
     )
 
