@@ -30,7 +30,7 @@ from fedward.privacy.non_inferiority import is_non_inferior
 from fedward.privacy.plan import TEST, check_delta
 from fedward.privacy.sealed import Answer, answer_once
 from fedward.randomness import Secret
-from fedward.release.gate import INFERIOR, NON_INFERIOR, CandidateFiles
+from fedward.release.gate import NON_INFERIOR, NOT_SHOWN, CandidateFiles
 from fedward.release.model_store import load_installed
 from fedward.release.package import Release, parameters_of
 from fedward.release.passport import Passport
@@ -172,4 +172,4 @@ def _close(hospital: Hospital, document: JobDocument, *, bit: bool) -> None:
         )
     hospital.ledger().close(document.id)
     end_job(hospital.database, job_id=document.id, now=now)
-    hospital.audit.note("gate", job=document.id, answer=NON_INFERIOR if bit else INFERIOR)
+    hospital.audit.note("gate", job=document.id, answer=NON_INFERIOR if bit else NOT_SHOWN)

@@ -221,8 +221,8 @@ class Hospital(SummingHospital):
     def install_parts(self, parts: ReleaseParts) -> Release:
         """Verify a release and keep it as a candidate.
 
-        It is activated where the site file says so, unless no report can hold what it answers or, where another model
-        runs, it came around the release gate.
+        It is activated where the site file says so, unless no report can hold what it answers, or a model runs and this
+        hospital did not find it no worse at the gate.
 
         Raises:
             ReleaseRefused: it must not be installed.
@@ -241,7 +241,7 @@ class Hospital(SummingHospital):
         self.audit.note(
             "release", done="installed", name=passport.name, number=passport.number, model=passport.model_sha256
         )
-        if self.site.models.auto_activate and may_run_unasked(passport, self.database):
+        if self.site.models.auto_activate and may_run_unasked(passport, site=self.site.name, database=self.database):
             activate(self.database, name=passport.name, number=passport.number, now=self.clock())
             self.audit.note("release", done="activated", name=passport.name, number=passport.number)
         return release

@@ -332,6 +332,11 @@ def _watch(session: Session, job_id: str, workdir: Path) -> FinishedJob:
         finished = session.watch(job_id, on_progress=show)
         show(finished.record)
     output.print(f"result: {finished.folder}", markup=False)
+    if finished.record.kind == "gate":
+        from fedward_flare.releases import gate_lets_pass
+
+        passes = gate_lets_pass(finished, _workdir(workdir))
+        output.print("the model passes" if passes else "the model does not pass: see docs/releases.md")
     if finished.page:
         output.print(f"page: {finished.page}", markup=False)
     require_completed(finished, _workdir(workdir))

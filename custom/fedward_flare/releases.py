@@ -98,6 +98,15 @@ def release_job(finished: FinishedJob, workdir: Workdir, *, without_gate: bool =
     return folder
 
 
+def gate_lets_pass(finished: FinishedJob, workdir: Workdir) -> bool:
+    """Whether a finished gate lets its model pass.
+
+    Raises:
+        FederationError: ``unknown_job``: this coordinator did not submit it.
+    """
+    return gate_statement(_document(finished, workdir), finished.record, attempts=1).outcome == "passed"
+
+
 def _gate(finished: FinishedJob, workdir: Workdir, *, without_gate: bool) -> GateStatement:
     """Give what the latest gate of a job's model says, or that there is none where that is accepted."""
     asked = [document for document in _documents(workdir) if _is_about(document, finished)]

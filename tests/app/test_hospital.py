@@ -190,6 +190,7 @@ def test_a_roll_back_checks_the_model_that_it_goes_back_to(site: Site) -> None:
     trained = train(hospital)
     for number in (1, 2):
         hospital.install_parts(trained.release(number))
+    assert hospital.activate("ball-2") == ("ball", 2)
     assert hospital.roll_back() == ("ball", 1)
     assert hospital.activate("ball-2") == ("ball", 2)
     model = site.folder / "state" / "models" / "ball-1" / "model.safetensors"

@@ -85,7 +85,7 @@ def test_a_worse_model_is_blocked_and_one_that_starts_from_the_release_and_is_as
     worse = federation.run(job_of(1))
     edited_site("west", "min_sites = 2", 'min_sites = 2\nkinds = ["train", "publish"]')
     _, said = asked(worse, federation)
-    assert said == {"north": "inferior", "east": "inferior", "south": "inferior", "west": "kind_not_allowed"}
+    assert said == {"north": "not_shown", "east": "not_shown", "south": "not_shown", "west": "kind_not_allowed"}
     with pytest.raises(ReleaseRefused, match="gate_blocked"):
         release_job(worse, federation.workdir)
     edited_site("west", 'kinds = ["train", "publish"]', 'kinds = ["train", "publish", "gate"]')

@@ -201,7 +201,7 @@ class Compute(Settings):
 
 
 class Models(Settings):
-    """How a new release becomes the running one: by a person at the site, or by itself."""
+    """How a new release becomes the running one: by a person at the site, or, where the gate lets it, by itself."""
 
     auto_activate: bool = False
 
