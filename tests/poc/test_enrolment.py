@@ -85,6 +85,10 @@ def test_parties_that_enrolled_themselves_train_together(tmp_path: Path) -> None
                 session.submit(prepared)
                 record = session.watch(prepared.document.id, timeout_s=120).record
                 assert (record.status, set(record.rounds[0].weights)) == ("completed", set(NAMES))
+            with connect(workdir, as_operator=True, timeout_s=20.0) as operator:
+                operator.shut_down()
+            processes.wait_until_ended(state.mark, timeout_s=40)
+            assert processes.running(state.mark) == [], "the operator's certificate has the right"
         finally:
             poc.down(workdir)
     assert processes.running(state.mark) == []
