@@ -26,7 +26,7 @@ from fedward_flare.share import shared
 PROJECT = "fedward_example"
 COORDINATOR = "coordinator@fedward.example"
 SERVER, OPERATOR = "server.fedward.example", "operator@fedward.example"
-PARTIES = ("north", SERVER, COORDINATOR, OPERATOR)
+PARTIES = ("north", SERVER, COORDINATOR)
 
 
 @pytest.fixture(scope="module")
