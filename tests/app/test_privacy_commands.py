@@ -11,10 +11,13 @@ from typer.testing import CliRunner, Result
 
 from fedward.hospital import Hospital, RoundTask
 from fedward.models.initial import initial_weights
+from fedward.privacy.accounting import epsilon
+from fedward.privacy.mechanisms import Gaussian
 from fedward.privacy.plan import Plan
 from fedward.settings.job import PrivateTraining
 from fedward_flare.cli import app
 from hospital_cases import Site, document_of, make_site, signed
+from support import ROOT
 from tiny_federation import training_job
 
 JOB = training_job(rounds=2, minimum=2).model_copy(
@@ -88,6 +91,18 @@ def test_plan_says_what_a_job_would_cost(site: Site, tmp_path: Path) -> None:
     assert found["refusals"] == []
     assert 0 < found["epsilon"] < 8
     assert found["noise_multiplier"] == 4.0
+
+
+@pytest.mark.parametrize("name", ["gate", "evaluation"])
+def test_plan_says_what_a_gate_and_an_evaluation_cost_the_patients_kept_for_testing(site: Site, name: str) -> None:
+    found = json.loads(run(site, "privacy", "plan", str(ROOT / "jobs" / f"{name}.toml"), "--json").output)
+    exact = epsilon((Gaussian(found["noise_multiplier"], 1),), 1e-5)
+    assert exact <= found["epsilon"] <= exact + 1e-4
+    assert 0 < found["share_of_budget"] < 1
+
+
+def test_a_job_that_charges_nothing_has_no_plan(site: Site) -> None:
+    assert run(site, "privacy", "plan", str(ROOT / "jobs" / "publish.toml")).exit_code == 2
 
 
 @pytest.mark.parametrize(("noise", "clip", "reason"), [(0.5, 1.0, "beyond the cap"), (4.0, 100.0, "max_clip_norm")])
