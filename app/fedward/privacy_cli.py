@@ -10,6 +10,7 @@ import typer
 from rich.table import Column, Table
 
 from fedward.cli import JsonFlag, SiteOption, explained, open_hospital, output, print_json
+from fedward.errors import SettingsError
 
 if TYPE_CHECKING:
     from fedward.privacy.accounts import Account
@@ -69,17 +70,18 @@ def plan(
     with explained():
         from fedward.privacy.accounts import jobs_affordable
         from fedward.privacy.plan import cost_of
-        from fedward.settings.admission import refusals
+        from fedward.settings.admission import asked_sites, refusals
         from fedward.settings.job import InferenceJob, Job, PublishJob
         from fedward.settings.read import read_settings
 
         hospital = open_hospital(site_file)
+        site = hospital.site
         job: Job = read_settings(job_file, cast("type[Any]", Job))
         if isinstance(job, PublishJob | InferenceJob):
-            raise typer.BadParameter(f"a job of kind {job.kind} charges nothing")
-        ledger, planned = hospital.ledger(), cost_of(job, hospital.site.privacy)
+            raise SettingsError("invalid_settings", f"a job of kind {job.kind} costs no patient anything")
+        ledger, planned = hospital.ledger(), cost_of(job, site.privacy)
         costs, spent = ledger.terms.costs(planned.spend), planned.spent
-        reasons = [r.detail for r in refusals(job, sites=job.sites.names or (hospital.site.name,), site=hospital.site)]
+        reasons = [r.detail for r in refusals(job, sites=asked_sites(job, site=site), site=site)]
         affordable = jobs_affordable(max(costs.values()), ledger.terms)
         if not affordable and spent is not None:
             reasons.append(f"its cost is beyond the cap of epsilon {ledger.terms.epsilon:g}")

@@ -26,9 +26,10 @@ from fedward.privacy.plan import Spent
 from fedward.privacy.sealed import Answer
 from fedward.release.package import write_release
 from fedward.settings.job import EvaluationJob
+from fedward.site_ckks import SiteCkks
 from fedward.site_counts import Counted, Counts
 from fedward.site_sum import SiteSum
-from fedward_flare import counts_exchange, exchange, sum_exchange, tasks
+from fedward_flare import ckks_exchange, counts_exchange, exchange, sum_exchange, tasks
 from fedward_flare.evaluation_controller import EvaluationController
 from fedward_flare.jobs import prepare
 from fedward_flare.results import EVALUATION, RESULT
@@ -48,7 +49,8 @@ class CountingSite:
 
     value: float
     model_sha256: str
-    sum: SiteSum | None = None
+    sum: SiteSum | SiteCkks | None = None
+    total: Any = None
     rows: dict[str, Counts] = field(default_factory=dict)
     failure: Exception | None = None
     seen: list[np.ndarray] = field(default_factory=list)
@@ -68,6 +70,11 @@ class CountingSite:
             return sum_exchange.pack_set_up(self.sum.begin(attempt=attempt, first_round=first))
         if task == tasks.SHARES_TASK:
             return sum_exchange.pack_boxes(self.sum.deal(sum_exchange.unpack_set_ups(message)[1]))
+        if task == tasks.TOTAL_TASK:
+            return ckks_exchange.pack_total(self.total)
+        if isinstance(self.sum, SiteCkks):
+            self.total = self.sum.decrypt(*ckks_exchange.unpack_sum(message))
+            return ckks_exchange.pack_digest(self.total)
         if task == tasks.VOTE_TOPIC:
             number, survivors, _ = sum_exchange.unpack_survivors(message)
             return sum_exchange.pack_vote(self.sum.vote(number, survivors))
@@ -82,7 +89,7 @@ class CountingSite:
             noised = self.sum.masked(
                 1, Answer(None, 10, values), model_sha256=self.model_sha256, boxes=sum_exchange.boxes_of(message)
             )
-            self.seen.append(noised.vector)
+            self.seen += [noised.vector] if isinstance(noised, Masked) else []
         return counts_exchange.pack_counted(Counted(noised, Spent(1.5, 1e-5), 2.0, self.rows, HEAD))
 
 
@@ -139,14 +146,13 @@ def run(released: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         sites = {}
         for place, name in enumerate(SITES):
             (tmp_path / name).mkdir()
-            part = SiteSum(
-                released.site_file(name), document, job, quantiser, tmp_path / name, lambda: datetime.now(UTC)
-            )
+            kind = SiteCkks if mode == "ckks" else SiteSum
+            part = kind(released.site_file(name), document, job, quantiser, tmp_path / name, lambda: datetime.now(UTC))
             sites[name] = CountingSite(
                 **{
                     "value": place + 0.5,
                     "model_sha256": document.release.model,
-                    "sum": part if mode == "secure-sum" else None,
+                    "sum": None if mode == "plain" else part,
                     **of_site.get(name, {}),
                 }
             )
@@ -159,8 +165,10 @@ def run(released: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     return make
 
 
-@pytest.mark.parametrize("mode", ["secure-sum", "plain"])
+@pytest.mark.parametrize("mode", ["secure-sum", "ckks", "plain"])
 def test_the_sum_is_that_of_all_sites(run: Callable[..., Run], mode: str) -> None:
+    if mode == "ckks":
+        pytest.importorskip("tenseal")
     done = run(mode)
     assert done.go().status == "completed"
     outcome = done.outcome()
