@@ -180,8 +180,9 @@ def _check_verdict(passport: Passport, *, site: str, database: Database) -> None
     said = own_answer(database, job_id=gate.job_id, weights_sha256=passport.weights_sha256) if gate.job_id else None
     told = gate.sites.get(site)
     expected = {None: None, True: NON_INFERIOR, False: NOT_SHOWN}[said]
-    # A bit may have been lost on its way: then the passport says that this site was silent, never that it agreed.
-    if told in (NON_INFERIOR, NOT_SHOWN) and told != expected:
+    # A bit may have been lost on its way: then the passport says that this site was silent, and lets nothing pass.
+    is_forged = told in (NON_INFERIOR, NOT_SHOWN) and told != expected
+    if is_forged or (said is False and gate.outcome == "passed"):
         raise ReleaseRefused(
             "wrong_verdict", f"at the gate {gate.job_id} this site said {expected}, the passport says {told}"
         )
