@@ -314,7 +314,7 @@ def infer(
     """
     with explained():
         from fedward.dicom.source import open_source
-        from fedward.inference.load import Chosen, choose_at
+        from fedward.inference.load import own_record_of
         from fedward.report.studies import Run, report_studies
         from fedward.settings.site import Compute, DicomSource, read_site_settings
 
@@ -322,8 +322,8 @@ def infer(
         site = read_site_settings(site_file) if site_file else None
         source = open_source(DicomSource(kind="dicom", path=path))
         detector = _release(lesions_from, site_file) if lesions_from else _own_detector(release, site_file)
-        chosen = choose_at(site, release, detector) if site else Chosen(release, detector)
-        run = Run(chosen, out, site=site.name if site else "", now=datetime.now(UTC))
+        own = own_record_of(site, release, detector) if site else None
+        run = Run(release, out, site=site.name if site else "", now=datetime.now(UTC), detector=detector, own=own)
         with progress_bar("inference") as progress:
             counts = report_studies(
                 run,

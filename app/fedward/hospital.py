@@ -322,14 +322,15 @@ class Hospital(SummingHospital):
             ReleaseRefused: no model is active, or it has been altered; ``no_lesion_source``.
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
-        from fedward.inference.load import choose_at
+        from fedward.inference.load import own_record_of
         from fedward.report.studies import Run, report_site
 
         stored = active_release(self.database)
         release = load_installed(stored, state=self.site.state)
         out = self.site.state / "reports" / f"{stored.name}-{stored.number}"
-        chosen = choose_at(self.site, release, find_detector(release, self.site, self.database))
-        run = Run(chosen=chosen, out=out, site=self.site.name, now=self.clock())
+        detector = find_detector(release, self.site, self.database)
+        own = own_record_of(self.site, release, detector)
+        run = Run(release, out, site=self.site.name, now=self.clock(), detector=detector, own=own)
         counts = report_site(run, self.site, should_stop=should_stop)
         end_job(self.database, job_id=document.id, now=self.clock())
         self.audit.note("inference", job=document.id, name=stored.name, number=stored.number, **counts)

@@ -132,8 +132,7 @@ def ask_places(
 
 def assessment_of(model: LoadedModel, logits: NDArray[np.float64], *, diameter_mm: float | None = None) -> Assessment:
     """Turn one place's logits, shape ``(class,)``, into probabilities and a call."""
-    task = assessing(model)
-    calibration = model.own.calibration if model.own else None
+    task, calibration = assessing(model), model.calibration
     exact = with_temperature(logits[None], calibration.temperature if calibration else 1.0)[0]
     # What a report shows is what it decides by.
     shown = [round(float(value), _DIGITS) for value in exact]

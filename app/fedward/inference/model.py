@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from fedward.inference.own_record import OwnRecord
+from fedward.inference.own_record import Calibration, OwnRecord
 from fedward.settings.job import Input
 from fedward.settings.tasks import AnyTask, Classification, Segmentation
 
@@ -84,6 +84,11 @@ class LoadedModel:
     patch_size: tuple[int, int, int]
     detector: LoadedModel | None = None
     own: OwnRecord | None = None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How this hospital turns its logits into probabilities; None leaves them as they are."""
+        return self.own.calibration if self.own else None
 
     @property
     def outliner(self) -> LoadedModel | None:

@@ -12,11 +12,13 @@ from fedward.dicom.source import StudyCase, open_source
 from fedward.dicom.volume import Verdict
 from fedward.errors import LabelRefused, ReleaseRefused, SeriesRefused, SourceError, Stopped
 from fedward.imaging.splits import assign, read_split_key
-from fedward.inference.load import Chosen, load_chosen
+from fedward.inference.load import load_model, runtime_for
 from fedward.inference.model import LoadedModel
+from fedward.inference.own_record import OwnRecord
 from fedward.inference.predict import infer_volume
 from fedward.models.runtime import Runtime
 from fedward.randomness import Secret
+from fedward.release.package import Release
 from fedward.report.write import write_refusal, write_report
 from fedward.settings.site import Compute, SiteSettings
 
@@ -26,16 +28,20 @@ class Run:
     """What holds for every series of one run.
 
     Attributes:
-        chosen: The verified releases.
+        release: The model's verified release.
+        detector: For a classification of lesions, the verified release that finds them.
+        own: What the hospital found out about both on its own patients.
         out: Where the reports go, a folder a series.
         site: The hospital's name in the federation, empty outside one.
         now: The reports' time, with time zone.
     """
 
-    chosen: Chosen
+    release: Release
     out: Path
     site: str
     now: datetime
+    detector: Release | None = None
+    own: OwnRecord | None = None
 
 
 def report_site(run: Run, site: SiteSettings, *, should_stop: Callable[[], bool] = lambda: False) -> Mapping[str, int]:
@@ -80,7 +86,8 @@ def report_studies(
     Raises:
         ReleaseRefused: ``no_lesion_source``: what should find the lesions that a classification judges cannot.
     """
-    model, runtime = load_chosen(run.chosen, compute)
+    runtime = runtime_for(run.release, compute, detector=run.detector)
+    model = load_model(run.release, runtime=runtime, detector=run.detector, own=run.own)
     randomness = Secret()
     counts = Counter({"findings": 0, "no_findings": 0, "refused": 0, "other_modality": 0})
     for verdict in refused:
