@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -314,16 +315,21 @@ def infer(
     """
     with explained():
         from fedward.dicom.source import open_source
-        from fedward.inference.load import own_record_of
+        from fedward.inference.load import Chosen, choose_at
+        from fedward.release.model_store import ensemble_with
         from fedward.report.studies import Run, report_studies
         from fedward.settings.site import Compute, DicomSource, read_site_settings
+        from fedward.settings.site import Inference as Asked
 
         release = _release(reference, site_file)
         site = read_site_settings(site_file) if site_file else None
         source = open_source(DicomSource(kind="dicom", path=path))
         detector = _release(lesions_from, site_file) if lesions_from else _own_detector(release, site_file)
-        own = own_record_of(site, release, detector) if site else None
-        run = Run(release, out, site=site.name if site else "", now=datetime.now(UTC), detector=detector, own=own)
+        chosen = choose_at(site, release, detector) if site else Chosen(release, detector)
+        if site:
+            chosen = replace(chosen, others=ensemble_with(release, site, open_hospital(site_file).database))
+        asked = site.inference if site else Asked()
+        run = Run(chosen, out, site=site.name if site else "", now=datetime.now(UTC), asked=asked)
         with progress_bar("inference") as progress:
             counts = report_studies(
                 run,

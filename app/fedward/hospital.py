@@ -10,7 +10,7 @@ import hashlib
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from fedward.privacy.head import Head
 from fedward.privacy.ledger import Ledger, Terms
 from fedward.privacy.plan import Spent
 from fedward.release.detector import find_detector, has_detector
-from fedward.release.model_store import find_installed, install_release, load_installed, may_run_unasked
+from fedward.release.model_store import ensemble_with, find_installed, install_release, load_installed, may_run_unasked
 from fedward.release.package import Release, ReleaseParts, Trust
 from fedward.settings.admission import admit
 from fedward.settings.job import EvaluationJob, TrainingJob
@@ -322,15 +322,15 @@ class Hospital(SummingHospital):
             ReleaseRefused: no model is active, or it has been altered; ``no_lesion_source``.
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
-        from fedward.inference.load import own_record_of
+        from fedward.inference.load import choose_at
         from fedward.report.studies import Run, report_site
 
         stored = active_release(self.database)
         release = load_installed(stored, state=self.site.state)
         out = self.site.state / "reports" / f"{stored.name}-{stored.number}"
-        detector = find_detector(release, self.site, self.database)
-        own = own_record_of(self.site, release, detector)
-        run = Run(release, out, site=self.site.name, now=self.clock(), detector=detector, own=own)
+        chosen = choose_at(self.site, release, find_detector(release, self.site, self.database))
+        chosen = replace(chosen, others=ensemble_with(release, self.site, self.database))
+        run = Run(chosen=chosen, out=out, site=self.site.name, now=self.clock(), asked=self.site.inference)
         counts = report_site(run, self.site, should_stop=should_stop)
         end_job(self.database, job_id=document.id, now=self.clock())
         self.audit.note("inference", job=document.id, name=stored.name, number=stored.number, **counts)

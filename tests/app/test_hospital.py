@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,15 +10,17 @@ import numpy as np
 import pytest
 
 from fedward.errors import IdentityError, JobRefused, ReleaseRefused, StoreError
+from fedward.evaluation.ranges import covered_ranges
 from fedward.federation.averaging import apply_update
 from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument
+from fedward.imaging.traits import trait_keys
 from fedward.models.initial import initial_weights
 from fedward.release.passport import parse_passport
 from fedward.report.document import Report
 from fedward.settings.job import TrainingJob
 from fedward.store.releases import active_release
-from hospital_cases import Site, Trained, document_of, make_site, publishing, signed, signer
+from hospital_cases import Site, Trained, document_of, make_site, publishing, signed, signer, train_at
 from tiny_federation import classifying, multitasking, training_job
 from trust_cases import NOW, inference_job
 
@@ -29,16 +32,29 @@ def site(tmp_path: Path) -> Site:
     return make_site(tmp_path)
 
 
+def test_what_training_images_are_like_leaves_a_job_without_privacy_only_where_the_site_file_lists_it(
+    site: Site,
+) -> None:
+    def given() -> Mapping[str, float]:
+        hospital, document = site.open(), document_of(JOB)
+        hospital.accept(signed(document))
+        return hospital.train_round(RoundTask(document, 1, initial_weights(JOB))).metrics
+
+    assert given() == {}
+    site.edit(lambda text: text.replace('"validation_cases"]', '"validation_cases", "training_ranges"]'))
+    counts = given()
+    assert set(counts) == set(trait_keys(JOB.input))
+    spacings = [value for key, value in counts.items() if "slice_spacing" in key]
+    assert counts["trained_slice_spacing_07"] == sum(spacings), "all are 2 mm"
+    ranges = {one.trait: (one.low, one.high) for one in covered_ranges(counts, JOB.input, deviation=0)}
+    assert ranges["slice_spacing"] == (1.75, 2.25)
+    assert (ranges["middle_intensity"][1] or 0) <= -550, "blocks of -700 HU"
+
+
 def train(hospital: Hospital, job: TrainingJob = JOB) -> Trained:
-    document = hospital.accept(signed(document_of(job)))
-    weights, rounds = initial_weights(job), []
-    for number in (1, 2):
-        task = RoundTask(document=document, number=number, weights=weights)
-        rounds.append(hospital.train_round(task))
-        weights = apply_update(weights, rounds[-1].update)
-    evaluated = hospital.evaluate(RoundTask(document=document, number=3, weights=weights))
-    assert evaluated.weight == 10
-    return Trained(document, tuple(rounds), weights)
+    trained = train_at(hospital, job)
+    assert [round_.weight for round_ in trained.rounds] == [10, 10]
+    return trained
 
 
 def first_round(document: JobDocument, weights: np.ndarray) -> RoundTask:
@@ -75,6 +91,43 @@ def publish(hospital: Hospital, job: TrainingJob) -> None:
     passport = parse_passport(parts.passport)
     assert (passport.task, passport.network) == (job.task, job.network)
     hospital.install(hospital.accept(signed(publishing(parts))), parts)
+
+
+def test_a_report_holds_the_second_look_that_the_site_file_asks_for(site: Site) -> None:
+    site.edit(lambda text: text.replace('"validation_cases"]', '"validation_cases", "training_ranges"]'))
+    site.edit(lambda text: text + "[inference]\npasses = 3\nsecond_read_above = 0.01\n")
+    hospital = site.open()
+    job = JOB.model_copy(update={"network": JOB.network.model_copy(update={"dropout": 0.3})})
+    publish(hospital, job)
+    hospital.infer(hospital.accept(signed(document_of(inference_job()))))
+    reports = reports_of(site, "ball-1")
+    assert {(report.doubt.method, report.doubt.answers) for report in reports} == {("dropout", 3)}
+    assert {report.likeness.known_from for report in reports} == {"exact"}
+    assert all(report.likeness.outside == () for report in reports), "they were trained on scans like these"
+    with_lesions = [report for report in reports if report.findings.lesions]
+    assert with_lesions, "the model marks something"
+    for report in with_lesions:
+        count = min(12, len(report.findings.lesions))
+        assert [one.number for one in report.doubt.findings] == list(range(1, count + 1))
+        assert [one.number for one in report.explanations] == list(range(1, count + 1))
+        assert report.doubt.second_reads
+
+
+def test_an_ensemble_asks_the_releases_that_ran_here(site: Site) -> None:
+    site.edit(lambda text: text + '[inference]\nuncertainty = "ensemble"\nexplanation = "none"\n')
+    hospital = site.open()
+    trained = train(hospital, JOB)
+    for number in (1, 2):
+        parts = trained.release(number)
+        hospital.install(hospital.accept(signed(publishing(parts))), parts)
+    hospital.infer(hospital.accept(signed(document_of(inference_job()))))
+    first, second = (reports_of(site, f"ball-{number}") for number in (1, 2))
+    assert (len(first), len(second)) == (0, 12)
+    assert {(report.doubt.method, report.doubt.answers) for report in second} == {("ensemble", 2)}
+    assert not any(one.outline_deviation for report in second for one in report.doubt.findings), "the same weights"
+    hospital.roll_back()
+    hospital.infer(hospital.accept(signed(document_of(inference_job()))))
+    assert {report.doubt.reason for report in reports_of(site, "ball-1")} == {"one_release"}, "not what was taken back"
 
 
 def reports_of(site: Site, release: str) -> list[Report]:

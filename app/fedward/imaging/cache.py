@@ -23,10 +23,11 @@ from fedward.files import explained_writes, whole_file
 from fedward.imaging.foreground import Foreground, find_foreground
 from fedward.imaging.grid import label_to_model_grid, to_model_grid
 from fedward.imaging.patches import TrainingCase
+from fedward.imaging.traits import measure_traits
 from fedward.settings.job import Input
 
 #: Rises whenever a prepared case would come out differently, so that no old one is taken for a new one.
-_FORMAT = 1
+_FORMAT = 2
 
 #: Jobs differ in spacing and intensity; the cases of this many kinds of input are kept.
 _INPUTS_KEPT = 3
@@ -105,6 +106,7 @@ class Cache:
                 shape=np.array(volume.array.shape),
                 affine=volume.affine,
                 floor=image.array.astype(np.float16).min(),
+                traits=measure_traits(volume, self._settings),
                 truth=label.array,
                 foreground_voxels=foreground.voxels,
                 foreground_starts=foreground.starts,
@@ -131,6 +133,11 @@ class Cache:
         """Give a case's image on the model grid."""
         stored = np.load(self._path(key, "image.npy"), allow_pickle=False)
         return np.asarray(stored, dtype=np.float32)
+
+    def traits(self, key: str) -> NDArray[np.float64]:
+        """Give a case's traits, shape ``(trait,)``; see :func:`fedward.imaging.traits.measure_traits`."""
+        with self._facts(key) as facts:
+            return np.asarray(facts["traits"], dtype=np.float64)
 
     def truth(self, key: str) -> NDArray[np.uint8]:
         """Give a case's label on its own grid, shape ``(slice, row, column)``."""

@@ -59,7 +59,7 @@ def grad_cam(
         # What follows may work in place: not on what is kept.
         return seen[-1].clone()
 
-    with _evaluating(module), torch.enable_grad():
+    with evaluating(module), torch.enable_grad():
         chosen = layer or deepest_layer(module, images)
         handle = chosen.register_forward_hook(keep)
         try:
@@ -73,7 +73,7 @@ def grad_cam(
         raise ValueError("the answer does not depend on that layer")
     weights = slope.float().mean(dim=(2, 3, 4), keepdim=True)
     speaks = torch.relu((weights * seen[0].detach().float()).sum(dim=1))
-    return _scaled(_enlarged(speaks, images))
+    return scaled(_enlarged(speaks, images))
 
 
 def attention_rollout(network: ViTClassifier, images: torch.Tensor) -> torch.Tensor:
@@ -90,7 +90,7 @@ def attention_rollout(network: ViTClassifier, images: torch.Tensor) -> torch.Ten
         Abnar & Zuidema, Quantifying Attention Flow in Transformers, ACL 2020, section 3.
     """
     layers: list[Any] = [block.get_submodule("attn") for block in network.transformer.blocks]
-    with _evaluating(network), torch.no_grad(), _saving(layers):
+    with evaluating(network), torch.no_grad(), _saving(layers):
         network(images)
         attention = [layer.att_mat.float().mean(dim=1) for layer in layers]
     flow = torch.eye(attention[0].shape[-1], device=images.device).expand_as(attention[0])
@@ -98,7 +98,7 @@ def attention_rollout(network: ViTClassifier, images: torch.Tensor) -> torch.Ten
         # Half of a token passes by the attention, along the residual connection.
         flow = (of_layer + torch.eye(of_layer.shape[-1], device=images.device)) / 2 @ flow
     places = flow[:, 0, 1:].reshape(len(images), *network.grid)
-    return _scaled(_enlarged(places, images))
+    return scaled(_enlarged(places, images))
 
 
 def deepest_layer(module: torch.nn.Module, images: torch.Tensor) -> torch.nn.Module:
@@ -118,7 +118,7 @@ def deepest_layer(module: torch.nn.Module, images: torch.Tensor) -> torch.nn.Mod
 
     handles = [part.register_forward_hook(note) for part in module.modules() if part is not module]
     try:
-        with _evaluating(module), torch.no_grad():
+        with evaluating(module), torch.no_grad():
             module(images[:1])
     finally:
         for handle in handles:
@@ -130,7 +130,8 @@ def deepest_layer(module: torch.nn.Module, images: torch.Tensor) -> torch.nn.Mod
 
 
 @contextmanager
-def _evaluating(module: torch.nn.Module) -> Iterator[None]:
+def evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode for a while."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -156,6 +157,7 @@ def _enlarged(places: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.interpolate(places[:, None], size=size, mode="trilinear", align_corners=False)[:, 0]
 
 
-def _scaled(heat: torch.Tensor) -> torch.Tensor:
+def scaled(heat: torch.Tensor) -> torch.Tensor:
+    """Give maps, shape ``(batch, ...)``, none below 0, so that each has its largest value at 1 or is 0 everywhere."""
     most = heat.flatten(1).amax(dim=1).view(-1, 1, 1, 1)
     return torch.where(most > 0, heat / most.clamp_min(torch.finfo(heat.dtype).tiny), torch.zeros_like(heat))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,47 +23,62 @@ from fedward.settings.site import Compute, SiteSettings
 _BATCH = 4
 
 
-def own_record_of(site: SiteSettings, release: Release, detector: Release | None) -> OwnRecord | None:
-    """Give what the hospital found out about a release, with the detector whose lesions it judges, if any.
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The releases that run together.
+
+    Attributes:
+        release: The one that answers.
+        detector: For a classification of lesions, the segmentation whose lesions it judges.
+        own: What the hospital found out about them.
+        others: For an ensemble, other releases of the one's name.
+    """
+
+    release: Release
+    detector: Release | None = None
+    own: OwnRecord | None = None
+    others: tuple[Release, ...] = ()
+
+
+def choose_at(site: SiteSettings, release: Release, detector: Release | None) -> Chosen:
+    """Put the releases together with what the hospital found out about them.
 
     Raises:
         StoreError: ``cannot_read``: that record is damaged.
     """
     passport = release.passport
-    return read_own_record(
+    own = read_own_record(
         site.state,
         name=passport.name,
         number=passport.number,
         model_sha256=passport.model_sha256,
         detector_sha256=detector.passport.model_sha256 if detector else None,
     )
+    return Chosen(release, detector, own)
 
 
-def runtime_for(release: Release, compute: Compute, *, detector: Release | None = None) -> Runtime:
-    """Choose how a release, and what finds lesions for it, run on this machine."""
+def load_chosen(chosen: Chosen, compute: Compute) -> tuple[LoadedModel, Runtime]:
+    """Choose how the releases run on this machine, and load them.
+
+    Raises:
+        ReleaseRefused: as :func:`load_model`.
+    """
     # What slides over whole volumes takes the time: the machine is asked about that.
-    passport = (detector or release).passport
-    return choose_runtime(
+    passport = (chosen.detector or chosen.release).passport
+    runtime = choose_runtime(
         compute, network=passport.network, task=passport.task, patch_size=passport.patch_size, batch_size=_BATCH
     )
+    return load_model(chosen, runtime=runtime), runtime
 
 
-def load_model(
-    release: Release, *, runtime: Runtime, detector: Release | None = None, own: OwnRecord | None = None
-) -> LoadedModel:
+def load_model(chosen: Chosen, *, runtime: Runtime) -> LoadedModel:
     """Build the release's network, fill it with its weights and place it on ``runtime``'s device.
-
-    Args:
-        release: The model that answers.
-        runtime: Where it runs.
-        detector: For a classification of lesions, the segmentation whose lesions it judges.
-        own: What the hospital found out about both.
 
     Raises:
         ReleaseRefused: ``altered_model``: the file's parameters are not this network's; ``no_lesion_source``: what
-            should find the lesions cannot, or ``release`` needs nothing of the kind.
+            should find the lesions cannot, or the model needs nothing of the kind.
     """
-    passport = release.passport
+    release, detector, passport = chosen.release, chosen.detector, chosen.release.passport
     if detector is not None:
         check_detector(detector.passport, of=passport)
     module = build(passport.network, task=passport.task)
@@ -73,8 +89,9 @@ def load_model(
         input=passport.input,
         task=passport.task,
         patch_size=passport.patch_size,
-        detector=load_model(detector, runtime=runtime) if detector else None,
-        own=own,
+        detector=load_model(Chosen(detector), runtime=runtime) if detector else None,
+        own=chosen.own,
+        trained_on=passport.trained_on,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from fedward.inference.own_record import Calibration, OwnRecord
+from fedward.release.passport import TrainedOn
 from fedward.settings.job import Input
 from fedward.settings.tasks import AnyTask, Classification, Segmentation
 
@@ -75,6 +76,7 @@ class LoadedModel:
         detector: For a classification of lesions, the segmentation whose lesions it judges; None for every other task
             and where it judges whole images.
         own: What this hospital found out about it on its own patients, its calibration among it; None where it did not.
+        trained_on: What its training images were like; None where that is not known.
     """
 
     facts: ModelFacts
@@ -84,6 +86,7 @@ class LoadedModel:
     patch_size: tuple[int, int, int]
     detector: LoadedModel | None = None
     own: OwnRecord | None = None
+    trained_on: TrainedOn | None = None
 
     @property
     def calibration(self) -> Calibration | None:

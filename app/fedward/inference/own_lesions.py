@@ -22,7 +22,7 @@ from fedward.evaluation.importance import measurement_importances
 from fedward.evaluation.regions import find_regions
 from fedward.imaging.splits import assign, read_split_key
 from fedward.inference.assessment import assessing
-from fedward.inference.load import load_model, runtime_for
+from fedward.inference.load import Chosen, load_chosen
 from fedward.inference.model import LoadedModel
 from fedward.inference.own_record import Association, Calibration, Measurement, OwnRecord, write_own_record
 from fedward.inference.predict import ask_volume
@@ -131,9 +131,7 @@ def calibrate_installed(
     release = load_installed(stored, state=site.state)
     if isinstance(release.passport.task, Segmentation):
         raise ReleaseRefused("nothing_to_calibrate", f"{reference} outlines and judges nothing")
-    detector = find_detector(release, site, database)
-    runtime = runtime_for(release, site.compute, detector=detector)
-    model = load_model(release, runtime=runtime, detector=detector)
+    model, runtime = load_chosen(Chosen(release, find_detector(release, site, database)), site.compute)
     studies = [study for source in site.data for study in open_source(source).studies()]
     record = study_own_lesions(model, studies, site, runtime=runtime, now=now, progress=progress)
     write_own_record(record, state=site.state, name=stored.name, number=stored.number)

@@ -14,6 +14,7 @@ from fedward.release.gate import INFERIOR, NON_INFERIOR
 from fedward.release.package import PASSPORT, Release, ReleaseParts, Trust, read_parts, verify_release, write_release
 from fedward.release.passport import Passport, parse_passport
 from fedward.settings.job import TrainingJob
+from fedward.settings.site import SiteSettings
 from fedward.store.database import Database
 from fedward.store.gates import own_answer
 from fedward.store.jobs import START, was_witnessed, witness, witnessed_models
@@ -21,6 +22,9 @@ from fedward.store.releases import StoredRelease, find_release, remember_release
 
 #: Below the site's state folder.
 MODELS = "models"
+
+#: An ensemble has at most so many members, the running release included.
+_MOST_MEMBERS = 5
 
 
 def release_folder(state: Path, name: str, number: int) -> Path:
@@ -189,3 +193,23 @@ def find_installed(database: Database, reference: str) -> StoredRelease:
     if not name or not number.isdecimal():
         raise ReleaseRefused("not_installed", f"expected NAME-NUMBER such as lung_nodule-1, found {reference!r}")
     return find_release(database, name, int(number))
+
+
+def ensemble_with(release: Release, site: SiteSettings, database: Database) -> tuple[Release, ...]:
+    """Give the earlier releases of a release's name that ran here, the latest first; none unless the site file asks.
+
+    A later one was rolled back from: it is not asked.
+
+    Raises:
+        ReleaseRefused: one has been altered since it was installed.
+    """
+    if site.inference.uncertainty != "ensemble":
+        return ()
+    passport = release.passport
+    earlier = [
+        stored
+        for stored in stored_releases(database)
+        if stored.was_active and stored.name == passport.name and stored.number < passport.number
+    ]
+    latest = sorted(earlier, key=lambda stored: -stored.number)[: _MOST_MEMBERS - 1]
+    return tuple(load_installed(stored, state=site.state) for stored in latest)

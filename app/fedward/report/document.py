@@ -6,7 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from fedward.inference.doubt import Doubt
 from fedward.inference.findings import Findings, Uid
+from fedward.inference.heat import Explanation
+from fedward.inference.likeness import Likeness
 from fedward.inference.model import ModelFacts
 from fedward.inference.own_record import Association
 
@@ -120,6 +123,9 @@ class Report(_Part):
             it has not looked, or has too few.
         display_window: How the pictures show intensities, in words; empty for a refused series.
         findings: What was found; null for a refused series.
+        doubt: How much the model doubts each finding; null where nobody asked it.
+        likeness: Whether the image is like those that the model was trained on; null where nobody asked.
+        explanations: How each finding's coloured picture was made, and how much of it lies on the lesion.
         instance_numbers: The Instance Number (0020,0013) of each lesion's slice, in order; null where there is none.
         segmentation: The DICOM SEG; null where there is none.
         segmentation_note: Why there is none; else empty.
@@ -141,6 +147,9 @@ class Report(_Part):
     association: Association | None = None
     display_window: str = ""
     findings: Findings | None
+    doubt: Doubt | None = None
+    likeness: Likeness | None = None
+    explanations: tuple[Explanation, ...] = ()
     instance_numbers: tuple[int | None, ...] = ()
     segmentation: SegmentationFile | None
     segmentation_note: str = ""

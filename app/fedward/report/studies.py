@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,15 +12,16 @@ from fedward.dicom.source import StudyCase, open_source
 from fedward.dicom.volume import Verdict
 from fedward.errors import LabelRefused, ReleaseRefused, SeriesRefused, SourceError, Stopped
 from fedward.imaging.splits import assign, read_split_key
-from fedward.inference.load import load_model, runtime_for
+from fedward.inference.appraisal import appraise
+from fedward.inference.attributions import require_captum
+from fedward.inference.load import Chosen, load_chosen, load_model
 from fedward.inference.model import LoadedModel
-from fedward.inference.own_record import OwnRecord
 from fedward.inference.predict import infer_volume
 from fedward.models.runtime import Runtime
 from fedward.randomness import Secret
-from fedward.release.package import Release
 from fedward.report.write import write_refusal, write_report
 from fedward.settings.site import Compute, SiteSettings
+from fedward.settings.site import Inference as Asked
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,18 @@ class Run:
     """What holds for every series of one run.
 
     Attributes:
-        release: The model's verified release.
-        detector: For a classification of lesions, the verified release that finds them.
-        own: What the hospital found out about both on its own patients.
+        chosen: The verified releases.
+        asked: What a second look at the findings is to tell.
         out: Where the reports go, a folder a series.
         site: The hospital's name in the federation, empty outside one.
         now: The reports' time, with time zone.
     """
 
-    release: Release
+    chosen: Chosen
     out: Path
     site: str
     now: datetime
-    detector: Release | None = None
-    own: OwnRecord | None = None
+    asked: Asked = field(default_factory=Asked)
 
 
 def report_site(run: Run, site: SiteSettings, *, should_stop: Callable[[], bool] = lambda: False) -> Mapping[str, int]:
@@ -85,10 +84,10 @@ def report_studies(
 
     Raises:
         ReleaseRefused: ``no_lesion_source``: what should find the lesions that a classification judges cannot.
+        SettingsError: ``missing_extra``: captum is asked for and not installed.
     """
-    runtime = runtime_for(run.release, compute, detector=run.detector)
-    model = load_model(run.release, runtime=runtime, detector=run.detector, own=run.own)
-    randomness = Secret()
+    machine = _Machine.of(run, compute)
+    model = machine.model
     counts = Counter({"findings": 0, "no_findings": 0, "refused": 0, "other_modality": 0})
     for verdict in refused:
         write_refusal(run.out, verdict, facts=model.facts, site=run.site, created=run.now)
@@ -97,28 +96,65 @@ def report_studies(
     for number, study in enumerate(listed, start=1):
         if should_stop():
             raise Stopped("aborted", f"inference was asked to end after {number - 1} of {len(listed)} series")
-        counts[_report(run, study, model, machine=(runtime, randomness), should_stop=should_stop)] += 1
+        counts[_report(run, study, machine, should_stop=should_stop)] += 1
         if progress:
             progress(number, len(listed))
     return dict(counts)
 
 
-def _report(
-    run: Run,
-    study: StudyCase,
-    model: LoadedModel,
-    *,
-    machine: tuple[Runtime, Secret],
-    should_stop: Callable[[], bool],
-) -> str:
+@dataclass(frozen=True, eq=False)
+class _Machine:
+    """What a run keeps in memory.
+
+    Attributes:
+        model: The run's.
+        others: The other members of an ensemble.
+        runtime: Where they run.
+        randomness: Draws UIDs.
+    """
+
+    model: LoadedModel
+    others: tuple[LoadedModel, ...]
+    runtime: Runtime
+    randomness: Secret
+
+    @classmethod
+    def of(cls, run: Run, compute: Compute) -> _Machine:
+        """Load the run's models."""
+        if run.asked.explanation == "integrated_gradients":
+            require_captum()
+        model, runtime = load_chosen(run.chosen, compute)
+        others = tuple(load_model(Chosen(other), runtime=runtime) for other in run.chosen.others)
+        return cls(model, others, runtime, Secret())
+
+
+def _report(run: Run, study: StudyCase, machine: _Machine, *, should_stop: Callable[[], bool]) -> str:
     """Write one series' report and give its outcome; what is wrong with a series costs that series alone."""
+    model, runtime, randomness = machine.model, machine.runtime, machine.randomness
     if study.modality != model.input.modality:
         return "other_modality"
-    runtime, randomness = machine
     try:
         volume = study.read()
         inference = infer_volume(model, volume, runtime=runtime, randomness=randomness, should_stop=should_stop)
-        write_report(run.out, inference, volume, model=model, site=run.site, created=run.now, randomness=randomness)
+        appraisal = appraise(
+            model,
+            inference,
+            volume,
+            asked=run.asked,
+            runtime=runtime,
+            others=machine.others,
+            should_stop=should_stop,
+        )
+        write_report(
+            run.out,
+            inference,
+            volume,
+            model=model,
+            site=run.site,
+            created=run.now,
+            randomness=randomness,
+            appraisal=appraisal,
+        )
     except (SeriesRefused, LabelRefused, SourceError, ReleaseRefused) as error:
         verdict = replace(study.verdict, accepted=False, code=error.code, sentence=error.detail)
         write_refusal(run.out, verdict, facts=model.facts, site=run.site, created=run.now)
