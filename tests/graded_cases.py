@@ -85,6 +85,14 @@ class BrightMiddle(torch.nn.Module):
         return torch.stack([torch.zeros_like(logit), logit], dim=1)
 
 
+class BrightBall(torch.nn.Module):
+    """A classifier of whole images that is too sure of their brightest voxels."""
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        logit = 60 * (windows.flatten(1).quantile(0.999, dim=1) - 0.7)
+        return torch.stack([torch.zeros_like(logit), logit], dim=1)
+
+
 class Bright(torch.nn.Module):
     """A segmentation of what is bright."""
 

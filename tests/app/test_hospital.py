@@ -172,12 +172,14 @@ def test_a_classification_judges_the_lesions_of_the_segmentation_that_the_site_f
     }
 
 
-def test_a_classification_without_lesions_refuses_a_series_that_it_cannot_see_as_a_whole(site: Site) -> None:
+def test_a_classification_of_places_without_a_segmentation_stays_a_candidate(site: Site) -> None:
     hospital = site.open()
     publish(hospital, classifying(JOB))
-    counts = hospital.infer(hospital.accept(signed(document_of(inference_job()))))
-    assert counts == {"findings": 0, "no_findings": 0, "refused": 10, "other_modality": 0}
-    assert {report.refusal.code for report in reports_of(site, "ball-1")} == {"no_lesion_source"}
+    with pytest.raises(ReleaseRefused, match="no_active_model"):
+        active_release(hospital.database)
+    with pytest.raises(ReleaseRefused, match="no_lesion_source") as refused:
+        hospital.activate("ball-1")
+    assert "lesions_from names none" in refused.value.detail
 
 
 def second_round(site: Site, *, forget: bool = False) -> np.ndarray:

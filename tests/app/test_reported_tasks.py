@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -23,11 +22,10 @@ from tiny_federation import classifying, multitasking, training_job
 run = CliRunner()
 
 
-def graded_job(job: TrainingJob, *, name: str, learning_rate: float) -> TrainingJob:
+def graded_job(job: TrainingJob, *, name: str, learning_rate: float, steps: int) -> TrainingJob:
     """Enough steps to find a ball, few enough for a test."""
-    training = job.training.model_copy(
-        update={"batch_size": 4, "learning_rate": learning_rate, "positive_share": 0.7, "seed": 3}
-    )
+    changes = {"batch_size": 4, "learning_rate": learning_rate, "steps_per_round": steps, "warmup_steps": 5}
+    training = job.training.model_copy(update={**changes, "positive_share": 0.7})
     return TrainingJob.model_validate(job.model_copy(update={"name": name, "training": training}).model_dump())
 
 
@@ -40,7 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
         shutil.rmtree(folder / kind)
     write_graded_archive(folder, patients=24)
     made.edit(lambda text: text.replace("nodule = 1, other = 2", "benign = 1, malignant = 2"))
-    small = training_job(rounds=2, steps=35, minimum=2)
+    small = training_job(rounds=2, minimum=2)
     balls = small.task.model_copy(update={"classes": tuple(GRADES)})
     grades = multitasking(small, tuple(GRADES))
     task = grades.task.model_copy(update={"minimum_lesion_mm": 6.0, "minimum_probability": 0.55})
@@ -48,9 +46,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     kinds = judge.task.model_copy(update={"classes": ("elsewhere", "malignant"), "positive": "malignant"})
     hospital = made.open()
     for job in (
-        graded_job(small.model_copy(update={"task": balls}), name="balls", learning_rate=2e-2),
-        graded_job(judge.model_copy(update={"task": kinds}), name="judge", learning_rate=3e-3),
-        graded_job(grades.model_copy(update={"task": task}), name="grades", learning_rate=1e-2),
+        graded_job(small.model_copy(update={"task": balls}), name="balls", learning_rate=2e-2, steps=30),
+        graded_job(judge.model_copy(update={"task": kinds}), name="judge", learning_rate=3e-3, steps=20),
+        graded_job(grades.model_copy(update={"task": task}), name="grades", learning_rate=1e-2, steps=45),
     ):
         hospital.install_parts(train_at(hospital, job).release())
     return made
@@ -117,17 +115,17 @@ def test_what_cannot_find_lesions_for_a_classification_is_refused_by_name(
     folder, _ = series
     for model, detector, why in (
         ("judge-1", "grades-1", "lesions come from a segmentation"),
-        ("grades-1", "balls-1", "finds its own lesions"),
+        ("grades-1", "balls-1", "judges no lesions"),
     ):
         command = ("infer", folder, "--model", model, "--lesions-from", detector, "--out", tmp_path / "out")
         refused = fedward(site, *command)
         assert refused.exit_code == 1
         assert "no_lesion_source" in refused.output
         assert why in refused.output
-    whole = fedward(site, "infer", folder, "--model", "judge-1", "--out", tmp_path / "out")
-    assert whole.exit_code == 1, "no series could be read"
-    (file,) = (tmp_path / "out").rglob("report.json")
-    assert json.loads(file.read_text(encoding="utf-8"))["refusal"]["code"] == "no_lesion_source"
+    alone = fedward(site, "infer", folder, "--model", "judge-1", "--out", tmp_path / "out")
+    assert alone.exit_code == 1
+    assert "no_lesion_source" in alone.output
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_release_is_calibrated_by_a_command_and_one_that_judges_nothing_is_not(site: Site) -> None:

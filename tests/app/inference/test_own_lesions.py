@@ -21,6 +21,7 @@ from fedward.settings.site import SiteSettings
 from fedward.settings.tasks import Classification, MultiTask
 from graded_cases import (
     GRADES,
+    BrightBall,
     BrightIsMalignant,
     BrightMiddle,
     bright_detector,
@@ -95,6 +96,25 @@ def test_it_says_which_measurements_go_with_the_labelled_class(record: OwnRecord
     assert [each.fall for each in association.measurements] == sorted(
         (each.fall for each in association.measurements), reverse=True
     )
+
+
+def test_a_classification_of_whole_images_is_calibrated_on_the_sites_table(archive: Path, tmp_path: Path) -> None:
+    """The table says what the ball looks like, but of one patient in seven."""
+    site = site_of(archive, tmp_path / "state")
+    task = Classification(kind="classification", of="image", classes=("benign", "malignant"), positive="malignant")
+    judge = replace(grading_model(BrightBall(), task), patch_size=(24, 24, 24))
+    table = tuple(
+        replace(one, has_label=False, image_class="malignant" if (index % 2) ^ (index % 7 == 0) else "benign")
+        for index, one in enumerate(studies_of(site))
+    )
+    record = study(judge, site, table)
+    assert 35 <= record.judged < PATIENTS
+    assert record.calibration is not None
+    assert record.calibration.temperature > 1.5
+    assert record.calibration.error_after < record.calibration.error_before
+    assert record.association is None, "no lesion is labelled"
+    unknown = tuple(replace(one, image_class="cyst") for one in table)
+    assert study(judge, site, unknown).judged == 0
 
 
 def test_few_lesions_settle_neither(archive: Path, tmp_path: Path) -> None:

@@ -152,7 +152,8 @@ def test_an_image_judged_as_a_whole_has_its_probabilities_and_no_segmentation(
         slice_.PixelData = np.full((14, 12), value + 24, "<i2").tobytes()
 
     write_series(tmp_path / "images", count=10, size=(14, 12), place=Place(spacing_mm=(2, 2, 2)), edit=fill)
-    written = Written(grading_model(BrightMiddle(), KINDS), tmp_path / "images", tmp_path / "out")
+    whole = KINDS.model_copy(update={"of": "image"})
+    written = Written(grading_model(BrightMiddle(), whole), tmp_path / "images", tmp_path / "out")
     assert (written.report.findings.kind, written.report.segmentation) == ("image", None)
     assert written.report.outcome == ("findings" if called == "bright" else "no_findings")
     assert not (written.folder / "segmentation.dcm").exists()
@@ -161,6 +162,9 @@ def test_an_image_judged_as_a_whole_has_its_probabilities_and_no_segmentation(
     assert f"Called Probability of dull Probability of bright {called}" in written.words
     assert "judges the image as a whole and outlines nothing" in written.words
     assert "Example slices" in written.words
+    assert "it saw its middle alone" not in written.words
+    narrow = replace(grading_model(BrightMiddle(), whole), patch_size=(16, 8, 16))
+    assert "it saw its middle alone" in Written(narrow, tmp_path / "images", tmp_path / "narrow").words
 
 
 def test_what_the_hospital_found_out_itself_stands_in_its_reports(series: Path, tmp_path: Path) -> None:
