@@ -215,7 +215,7 @@ class Inference(Settings):
     Attributes:
         studies: All, or only those of the patients kept for testing.
         lesions_from: A segmentation release that was activated here, by its name without the number: its latest
-            activated one finds the lesions that an active classification judges. Empty: it judges whole images.
+            activated one finds the lesions that an active classification of places judges.
         uncertainty: How the model's doubt is measured: by passes with dropout, by the releases of the model's name that
             were activated here, or not at all.
         passes: Of Monte-Carlo dropout; more take longer, and only around what was found.
