@@ -47,6 +47,9 @@ ShouldStop = Callable[[], bool]
 #: Counts that leave a site are rounded to the nearest multiple of this.
 COUNT_STEP = 5
 
+#: What inference counts, by name; see :func:`fedward.report.studies.report_studies`.
+OUTCOMES = frozenset({"findings", "no_findings", "refused", "other_modality"})
+
 
 @dataclass(frozen=True, eq=False)
 class RoundTask:

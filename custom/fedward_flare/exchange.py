@@ -15,7 +15,7 @@ import numpy as np
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 
-from fedward.errors import FedwardError, UpdateRefused
+from fedward.errors import UpdateRefused
 from fedward.federation.ckks import Encrypted
 from fedward.federation.round import DEADLINE_MISSED
 from fedward.federation.secure_messages import Masked
@@ -23,10 +23,8 @@ from fedward.hospital import Evaluated, InferenceCounts, TrainedRound
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Spent
 from fedward.release.package import ReleaseParts
+from fedward_flare.gate import INTERNAL_ERROR
 from fedward_flare.sum_masks import add_masked, masked_of
-
-#: What an error that nobody foresaw is called outside the site; its text stays in the site's own log.
-INTERNAL_ERROR = "internal_error"
 
 #: No passport or signature is larger (bytes).
 _SMALL_PART = 1 << 20
@@ -157,13 +155,6 @@ def unpack_counts(answer: Shareable) -> dict[str, int]:
     if not isinstance(counts, dict) or len(counts) > 100 or not all(_is_count(*item) for item in counts.items()):
         raise UpdateRefused("malformed_message", "expected counts by verdict")
     return dict(counts)
-
-
-def pack_failure(error: Exception) -> Shareable:
-    """Make the answer of a site that could not do its part: the error's code and nothing else."""
-    answer = make_reply(ReturnCode.EXECUTION_EXCEPTION)
-    answer[_ERROR] = error.code if isinstance(error, FedwardError) else INTERNAL_ERROR
-    return answer
 
 
 def no_answer() -> Shareable:

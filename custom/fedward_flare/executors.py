@@ -26,7 +26,7 @@ from nvflare.apis.signal import Signal
 from fedward.errors import FedwardError, SettingsError, SumRefused
 from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument, SignedJob
-from fedward_flare import ckks_exchange, exchange, sum_exchange, tasks
+from fedward_flare import ckks_exchange, exchange, gate, sum_exchange, tasks
 from fedward_flare.signed import decode_signed_job
 
 #: Where the site's service finds the hospital's own file.
@@ -54,7 +54,7 @@ class _SiteExecutor(Executor):
     def _explained(self, task_name: str, work: Callable[[], Shareable]) -> Shareable:
         """Do the work; what leaves, and what is refused, stands in the hospital's audit before it is given back."""
         try:
-            answer = work()
+            answer = gate.passed(task_name, work(), gate.Names(frozenset(self._document.sites)))
             self._hospital.audit.note("sent", message=task_name, bytes=exchange.size_of(answer), job=self._document.id)
             return answer
         except FedwardError as error:
@@ -65,9 +65,9 @@ class _SiteExecutor(Executor):
             return self._refused(task_name, error)
 
     def _refused(self, task_name: str, error: Exception) -> Shareable:
-        answer = exchange.pack_failure(error)
+        answer = gate.failure(error)
         with contextlib.suppress(Exception):  # a hospital that cannot be opened has no audit to write to
-            code = exchange.failure_of(answer) or exchange.INTERNAL_ERROR
+            code = exchange.failure_of(answer) or gate.INTERNAL_ERROR
             self._hospital.audit.note("refusal", what=task_name, code=code)
         return answer
 
