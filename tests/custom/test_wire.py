@@ -50,8 +50,8 @@ def shareable(headers: dict[str, object], **content: object) -> Shareable:
 def requested(channel: str, topic: str, **more: object) -> dict[str, Any]:
     return {
         "cn__channel": channel, "cn__topic": topic, "cn__destination": "server", "cn__from": "north",
-        "cn__to": "server", "cn__origin": "north", "cn__msg_type": "req", "cn__req_id": ID, "cn__reply_expected": True, "cn__secure": False,
-        "cn__optional": True, "cn__route": [("north", 1.5)], **more,
+        "cn__to": "server", "cn__origin": "north", "cn__msg_type": "req", "cn__req_id": ID, "cn__reply_expected": True,
+        "cn__secure": False, "cn__optional": True, "cn__route": [("north", 1.5)], **more,
     }  # fmt: skip
 
 
