@@ -37,6 +37,7 @@ from fedward.site_ckks import SiteCkks
 from fedward.site_sum import SiteSum
 from fedward.store.database import Database
 from fedward.store.jobs import witness
+from fedward.store.vault import Vault
 from fedward.training.local import train
 from fedward.training.optimiser import OptimiserState
 from fedward.training.private import train_private
@@ -167,6 +168,7 @@ class SiteTraining:
         answer = answer_once(
             self.ledger,
             self._folder,
+            vault=Vault.open(self.site.sealing_key),
             job_id=self.document.id,
             number=number,
             model_sha256=digest,

@@ -18,6 +18,7 @@ from fedward.imaging.patches import TrainingCase
 from fedward.imaging.splits import Part, assign, read_split_key
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings
+from fedward.store.vault import Vault
 
 ALL_PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
@@ -122,7 +123,8 @@ class SiteData:
         """Do the same for studies that are already listed. A refused series or label costs its own case only."""
         key = read_split_key(site.state)
         namings = tuple(source.classes for source in site.data)
-        cache = Cache(site.state / "cache", job.input, job.task.label_classes, namings=namings)
+        vault = Vault.open(site.sealing_key)
+        cache = Cache(site.state / "cache", job.input, job.task.label_classes, vault=vault, namings=namings)
         labelled = sorted(
             (study for study in studies if study.has_label and study.modality == job.input.modality),
             key=lambda study: (site.patient_of(study.patient_key), study.series_instance_uid),
@@ -171,7 +173,7 @@ class SiteData:
 
     @cached_property
     def training_cases(self) -> tuple[TrainingCase, ...]:
-        """The training part, ready for patches: the first ones in memory, the others mapped from the disk.
+        """The training part, ready for patches: the first ones in memory, the others read from the disk.
 
         Raises:
             SourceError: ``no_labelled_case``: all labelled patients fell to validation and test.
