@@ -7,6 +7,7 @@ hospital decides by its own site file; what comes from outside is a signed docum
 from __future__ import annotations
 
 import hashlib
+import resource
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -133,6 +134,8 @@ class Hospital:
             raise StoreError(
                 "unsafe_permissions", f"{site_file} may be read by others; make it yours alone: chmod 600 {site_file}"
             )
+        # What is in a hospital's memory is never written to a disk by a crash.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         return cls(site=site, site_file=site_file, database=Database.open(site.state, site.database))
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -205,6 +206,11 @@ def test_a_site_file_that_others_may_read_is_refused(site: Site) -> None:
     site.site_file.chmod(0o644)
     with pytest.raises(StoreError, match="unsafe_permissions"):
         Hospital.open(site.site_file)
+
+
+def test_a_process_that_opened_a_hospital_leaves_no_core_dump(site: Site) -> None:
+    site.open()
+    assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
 
 
 def test_a_model_that_this_hospital_never_received_is_not_installed(site: Site) -> None:

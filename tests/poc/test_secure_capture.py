@@ -193,6 +193,19 @@ def test_the_identifiers_were_there_to_be_found(told: Recording) -> None:
     assert missing == set()
 
 
+def test_what_a_hospital_writes_is_its_owners_alone_and_volumes_and_updates_are_encrypted(told: Recording) -> None:
+    workdir = told.federation.workdir
+    for site in SITES:
+        hospital = workdir.hospital(site)
+        own = [*(hospital / canary_archive.STATE).rglob("*"), *hospital.glob("*.key"), *hospital.glob("errors.log")]
+        own += [workdir.site_file(site), *workdir.kit(site).rglob("*.key"), workdir.logs / f"{site}.log"]
+        assert len(own) > 50
+        assert [path for path in own if path.stat().st_mode & 0o077] == []
+        cached = [path for path in (hospital / canary_archive.STATE / "cache").rglob("*.*") if path.suffix]
+        assert {path.suffix for path in cached} >= {".image", ".label", ".facts"}
+        assert all(path.read_bytes().startswith(b"fedward-sealed/1") for path in cached if path.name != ".lock")
+
+
 def forms(canary: str) -> tuple[bytes, ...]:
     """Give how a text may stand among bytes: as it is, in UTF-16, in hexadecimal, and in the three places of base64."""
     text = canary.lower()
