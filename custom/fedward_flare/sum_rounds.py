@@ -5,14 +5,11 @@ What a message means stands in :mod:`fedward.federation.secure_sum`; this carrie
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import numpy as np
 from cryptography import x509
-from numpy.typing import NDArray
 from nvflare.apis.shareable import Shareable
 
 from fedward.errors import FedwardError, RoundFailed
@@ -25,7 +22,7 @@ from fedward.federation.secure_messages import Box, Masked, Opened, SetUp
 from fedward.federation.secure_sum import ServerRound
 from fedward.identity.document import JobDocument
 from fedward.identity.trusted import claimed_roster
-from fedward.settings.job import TrainingJob
+from fedward.settings.job import SummedJob
 from fedward_flare import exchange, sum_exchange, tasks
 
 #: Sends a message to sites and hands each answer on as it comes, until all have answered or the deadline has passed.
@@ -54,7 +51,7 @@ class SumRounds:
     Args:
         document: The job.
         job: What it says.
-        size: How many numbers the network has.
+        size: How many numbers the network has, or how many counts each site gives.
         root: The federation's root certificate, as the server has it.
         next_attempt: Gives the number of a set-up that no site has seen.
     """
@@ -62,7 +59,7 @@ class SumRounds:
     def __init__(
         self,
         document: JobDocument,
-        job: TrainingJob,
+        job: SummedJob,
         *,
         size: int,
         root: x509.Certificate,
@@ -121,10 +118,9 @@ class SumRounds:
         self._is_stale = False
         return failures
 
-    def open_round(self, number: int, weights: NDArray[np.float32]) -> None:
-        """Begin to add up a round's vectors."""
-        digest = hashlib.sha256(weights.tobytes()).hexdigest()
-        self._round = ServerRound(self._standing(), number, model_sha256=digest)
+    def open_round(self, number: int, model_sha256: str) -> None:
+        """Begin to add up a round's vectors; they are bound to the model that the sites have."""
+        self._round = ServerRound(self._standing(), number, model_sha256=model_sha256)
 
     def complete(self, message: Shareable) -> Shareable:
         """Put what the peers have dealt into a round's message: whoever has it already leaves it alone."""

@@ -1,4 +1,4 @@
-"""The gate of the engine's own words: every message passes here before a process of a site sends it.
+"""The firewall for the engine's own words: every message passes here before a process of a site sends it.
 
 NVFLARE writes texts of its own into what it sends: the words of an exception, an address, settings that it takes for
 the site's description. So :func:`close_wire` stands at the two places through which all of it goes: where a message is
@@ -32,7 +32,7 @@ from nvflare.fuel.utils.fobs import FOBSContextKey
 from nvflare.private.admin_defs import Message as AdminMessage
 from nvflare.private.defs import ERROR_MSG_PREFIX
 
-from fedward_flare import gate, refusal_log
+from fedward_flare import refusal_log, words
 from fedward_flare.wire_fields import AUX_TOPICS, FAILED, FIELDS, HEADERS, NESTED, WITHHELD, Check
 
 _Pair = tuple[object, object]
@@ -141,7 +141,7 @@ class Sieve:
         if isinstance(body, Mapping):
             return self._table(body, FIELDS, depth - 1)
         text = body if isinstance(body, str) else ""
-        if text.lower() == "ok" or text in gate.CODES:
+        if text.lower() == "ok" or text in words.CODES:
             return text
         return FAILED if text.startswith(ERROR_MSG_PREFIX) else WITHHELD
 
@@ -171,7 +171,7 @@ def close_wire(topics: frozenset[str]) -> None:
 def is_closed() -> bool:
     """Whether every message of this process passes the gate."""
     doors = (stream_layer.encode_payload, CoreCell._send_to_endpoint)
-    return all(getattr(door, "fedward_gate", False) for door in doors)
+    return all(getattr(door, "fedward_wire", False) for door in doors)
 
 
 def may_be_sent(headers: Mapping[str, Any]) -> bool:
@@ -195,7 +195,7 @@ def _sieved(encode: Callable[..., int]) -> Callable[..., int]:
             _note(sieve.lost)
         return encode(message, encoding_key, **more)
 
-    sieved.fedward_gate = True  # type: ignore[attr-defined]
+    sieved.fedward_wire = True  # type: ignore[attr-defined]
     return sieved
 
 
@@ -218,7 +218,7 @@ def _gated(send: Callable[..., str]) -> Callable[..., str]:
         _note(sieve.lost)
         return send(cell, to_endpoint, kept)
 
-    gated.fedward_gate = True  # type: ignore[attr-defined]
+    gated.fedward_wire = True  # type: ignore[attr-defined]
     return gated
 
 
@@ -259,4 +259,4 @@ def _shareable(content: Mapping[str, Any]) -> Shareable:
 
 def _note(lost: set[str]) -> None:
     for name in sorted(lost):
-        refusal_log.note(f"gate.{name}", "withheld")
+        refusal_log.note(f"words.{name}", "withheld")

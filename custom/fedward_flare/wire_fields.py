@@ -20,7 +20,7 @@ from nvflare.private.defs import ERROR_MSG_PREFIX, SpecialTaskName
 from nvflare.private.fed.client.client_executor import REPORTABLE_JOB_FAILURES
 
 from fedward.hospital import OUTCOMES
-from fedward_flare import gate, tasks
+from fedward_flare import tasks, words
 
 #: Stands for a text that does not leave.
 WITHHELD = "withheld"
@@ -114,12 +114,15 @@ def _vector(value: object, _: str) -> bool:
 
 
 def _ours(name: str) -> Check:
-    """Pass what the gate of our own messages has passed, here by its type alone: the names were checked there."""
+    """Pass what the firewall of our own messages has passed, here by its type alone: the names were checked there."""
     kinds = {"fedward.metrics": dict, "fedward.counts": dict, "fedward.head": tuple, "fedward.boxes": list}
+    kinds["fedward.rows"] = dict
     if name in kinds:
         return lambda value, _: value is None or (type(value) is kinds[name] and _plain(value))
+    if name == "fedward.non_inferior":
+        return truth
     if name == "fedward.error":
-        return lambda value, _: type(value) is str and value in gate.CODES
+        return lambda value, _: type(value) is str and value in words.CODES
     if name == "fedward.total_sha256":
         return _matches(re.compile(r"[0-9a-f]{64}"))
     return lambda value, own: value is None or number(value) or type(value) is bytes or _vector(value, own)
@@ -128,11 +131,12 @@ def _ours(name: str) -> Check:
 def _plain(value: Any) -> bool:
     """Pass the names and hashes of our own closed lists beside numbers and bytes."""
     if isinstance(value, dict):
-        return all(name in gate.METRICS | OUTCOMES and number(item) for name, item in value.items())
+        known = words.METRICS | words.ROWS | OUTCOMES
+        return all(name in known and (number(item) or _vector(item, "")) for name, item in value.items())
     return all(number(item) or type(item) is bytes or re.fullmatch(r"[0-9a-f]{64}", str(item)) for item in value)
 
 
-_OURS = {name for fields in gate.KINDS.values() for name in fields} | {"fedward.error"}
+_OURS = {name for fields in words.KINDS.values() for name in fields} | {"fedward.error"}
 
 #: Fields of the network's headers, by name.
 HEADERS: Mapping[str, Check | None] = {
@@ -149,7 +153,7 @@ HEADERS: Mapping[str, Check | None] = {
     "cn__from": address,
     "cn__to": address,
     "cn__return_code": word(*ALL_RETURN_CODES),
-    "cn__error": word(*gate.CODES, WITHHELD),
+    "cn__error": word(*words.CODES, WITHHELD),
     "cn__payload_encoding": word("bytes", "fobs", "none"),
     "cn__route": _route,
     "cn__original_headers": NESTED,

@@ -79,7 +79,7 @@ def summed() -> tuple[CkksRounds, Network]:
     sites, agreement = set_up(session_of(document, job, quantiser, attempt=0, first=1))
     rounds = CkksRounds(document, job, size=SIZE, root=Authority().certificate, next_attempt=count().__next__)
     rounds._agreement, rounds._is_stale = agreement, False
-    rounds.open_round(1, MODEL)
+    rounds.open_round(1, hashlib.sha256(MODEL.tobytes()).hexdigest())
     for name, site in sites.items():
         encoded = quantiser.encode(UPDATES[name], weight=10, metrics={}, secret=Secret())
         encrypted = site.encrypt(1, encoded.vector, model_sha256=sha_of(MODEL))

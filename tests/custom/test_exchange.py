@@ -12,7 +12,7 @@ from fedward.hospital import Evaluated, TrainedRound
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Spent
 from fedward.release.package import ReleaseParts
-from fedward_flare import exchange, gate
+from fedward_flare import exchange, words
 from fedward_flare.exchange import GlobalModel
 
 WEIGHTS = np.arange(5, dtype=np.float32)
@@ -139,7 +139,7 @@ def test_a_release_with_a_huge_passport_is_refused() -> None:
     ],
 )
 def test_an_error_travels_as_its_code_alone(error: Exception, code: str) -> None:
-    answer = gate.failure(error)
+    answer = words.failure(error)
     assert exchange.failure_of(answer) == code
     text = str(fobs.dumps(answer)).lower()
     assert "doe" not in text

@@ -1,197 +1,295 @@
+"""The gate's way over the engine, and what a coordinator may then release."""
+
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from typing import Any
+import hashlib
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from nvflare.apis.fl_constant import ReturnCode
-from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+from typer.testing import CliRunner
 
-from fedward.errors import FedwardError, JobRefused, MessageWithheld
-from fedward.federation.ckks import Encrypted
-from fedward.federation.secure_messages import (
-    Box,
-    Masked,
-    Opened,
-    Receipt,
-    RoundKeys,
-    Session,
-    SetUp,
-    SetUpContent,
-    Vote,
-)
-from fedward.hospital import Evaluated, TrainedRound
-from fedward.identity import canonical
-from fedward.privacy.head import Head
-from fedward.privacy.plan import Spent
-from fedward_flare import ckks_exchange, exchange, gate, sum_exchange, tasks
+from fedward.errors import JobRefused, ReleaseRefused, UpdateRefused
+from fedward.federation.best import Best
+from fedward.federation.record import JobRecord, RoundRecord, SiteOutcome
+from fedward.files import write_bytes, write_text
+from fedward.identity.document import JobDocument, parse_document
+from fedward.models.initial import initial_weights
+from fedward.models.networks import build
+from fedward.models.weights import layout_of, named
+from fedward.release.gate import CandidateFiles
+from fedward.release.package import MODEL, model_bytes, read_parts, verify_release
+from fedward.release.passport import Passport
+from fedward.settings.job import GateJob, Sites, StartFrom, TrainingJob
+from fedward_flare import exchange, tasks, words
+from fedward_flare.cli import app
+from fedward_flare.executors import GateExecutor
+from fedward_flare.jobs import DOCUMENT, PreparedJob, export, prepare
+from fedward_flare.once_controllers import GateController
+from fedward_flare.releases import gate_lets_pass, keep_document, kept_job, release_job
+from fedward_flare.results import RECORD, RESULT, FinishedJob, read_record
+from fedward_flare.signed import encode_signed_job
+from fedward_flare.training_controller import TrainController
+from fedward_flare.workdir import Workdir
+from stub_communicator import Answer, StubCommunicator
 
+GATE = GateJob(kind="gate", name="gate", margin=0.05, sites=Sites(minimum=1, deadline_s=0.5))
 SITES = ("east", "north", "south")
-NAMES = gate.Names(frozenset(SITES))
-HASH = "ab" * 32
-CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-RECEIPT = Receipt(site="north", round_number=2, context=HASH, vector_sha256=HASH, signature=b"s")
-ABOUT = {"weight": 10, "metrics": {"validation_score": 0.5}, "spent": Spent(0.5, 1e-5), "head": Head(7, HASH)}
 
 
-def set_up() -> SetUp:
-    session = Session(
-        job_id="ab" * 16,
-        job_sha256=HASH,
-        sites=SITES,
-        quantiser_sha256=HASH,
-        length=4,
-        attempt=0,
-        first_round=1,
-        last_round=1,
+@pytest.fixture(autouse=True)
+def _no_jobs_of_others(workdir: Workdir) -> None:
+    for folder in (workdir.coordinator / "jobs", workdir.releases):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def finished(job: TrainingJob, workdir: Workdir) -> FinishedJob:
+    """A training job as it lies in the coordinator's folder when it was fetched."""
+    prepared = prepare(job, workdir)
+    keep_document(prepared, workdir)
+    weights = initial_weights(job) + np.float32(0.25)
+    record = JobRecord.begin(prepared.document).with_round(
+        RoundRecord(number=1, seconds=1.0, weights=dict.fromkeys(SITES, 10))
     )
-    keys = [RoundKeys(public_key=HASH, key_sha256=HASH, seed_sha256=HASH)]
-    content = SetUpContent(session=session, site="north", channel_key=HASH, keys=keys)
-    encoded = canonical.encode(content.model_dump(mode="json"))
-    return SetUp(content=encoded, signature=b"s", certificate=CERTIFICATE)
+    sha256 = hashlib.sha256(weights.tobytes()).hexdigest()
+    record = record.with_best(Best(round_number=1, score=None), sha256).end("completed", None)
+    folder = workdir.job(prepared.document.id)
+    layout = layout_of(build(job.network, task=job.task))
+    write_bytes(folder / MODEL, model_bytes(named(layout, weights)))
+    write_text(folder / RECORD, record.model_dump_json())
+    return FinishedJob(prepared.document.id, record, "FINISHED:COMPLETED", folder, None)
 
 
-MASKED = Masked(RECEIPT, np.ones(4, np.uint32))
-HONEST: dict[str, list[Shareable]] = {
-    tasks.TRAIN_TASK: [
-        exchange.pack_trained(TrainedRound(np.ones(4, np.float32), **ABOUT)),
-        exchange.pack_trained(TrainedRound(MASKED, **ABOUT)),
-        exchange.pack_trained(TrainedRound(Encrypted(RECEIPT, (b"12", b"3")), **ABOUT)),
-    ],
-    tasks.EVALUATE_TASK: [exchange.pack_evaluated(Evaluated(**ABOUT)), exchange.pack_evaluated(Evaluated(10, {}))],
-    tasks.PUBLISH_TASK: [exchange.pack_done()],
-    tasks.INFER_TASK: [exchange.pack_done({"findings": 5, "no_findings": 10, "refused": 0, "other_modality": 0})],
-    tasks.SET_UP_TASK: [sum_exchange.pack_set_up(set_up())],
-    tasks.SHARES_TASK: [sum_exchange.pack_boxes([Box(sender="north", receiver="east", content=b"sealed")])],
-    tasks.DECRYPT_TASK: [ckks_exchange.pack_digest(np.ones(4, np.uint32))],
-    tasks.TOTAL_TASK: [ckks_exchange.pack_total(np.ones(4, np.uint32))],
-    tasks.VOTE_TOPIC: [sum_exchange.pack_vote(Vote(site="north", signature=b"s"))],
-    tasks.OPEN_TOPIC: [
-        sum_exchange.pack_opened(Opened(site="north", round_number=1, seeds={"east": b"1"}, keys={"south": b"2"}))
-    ],
-}
-CASES = [(kind, answer) for kind, answers in HONEST.items() for answer in answers]
-TEXTS = st.text(min_size=1).filter(lambda text: text not in SITES)
-FOREIGN = st.one_of(
-    TEXTS, TEXTS.map(str.encode), st.lists(TEXTS, min_size=1), st.dictionaries(TEXTS, TEXTS, min_size=1)
-)
+def gate_of(trained: FinishedJob, workdir: Workdir) -> PreparedJob:
+    prepared = prepare(GATE, workdir, candidate=trained.folder)
+    keep_document(prepared, workdir)
+    return prepared
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Give the path of every value inside a message."""
-    yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    for key, item in items:
-        yield from places(item, (*path, key))
+def answer(prepared: PreparedJob, workdir: Workdir, **codes: str) -> None:
+    """Fetch the gate's record: what each site has said."""
+    said = {site: SiteOutcome(code=codes.get(site, "non_inferior")) for site in SITES}
+    record = JobRecord.begin(prepared.document).with_sites(said).end("completed", None)
+    write_text(workdir.job(prepared.document.id) / RECORD, record.model_dump_json())
 
 
-def with_text(value: Any, path: tuple[Any, ...], text: object) -> Any:
-    """Give a copy of a message in which one value is another."""
-    if not path:
-        return text
-    changed = list(value) if isinstance(value, list | tuple) else copy.copy(value)
-    changed[path[0]] = with_text(value[path[0]], path[1:], text)
-    return tuple(changed) if isinstance(value, tuple) else changed
+def passport_of(folder: Path) -> Passport:
+    return verify_release(read_parts(folder)).passport
 
 
-def test_every_task_and_topic_has_a_schema_and_no_other() -> None:
-    named = {value for name, value in vars(tasks).items() if name.endswith(("_TASK", "_TOPIC"))}
-    assert set(gate.KINDS) == named == set(HONEST)
+def test_the_first_release_of_a_name_needs_no_gate(job: TrainingJob, workdir: Workdir) -> None:
+    assert passport_of(release_job(finished(job, workdir), workdir)).gate.outcome == "first_release"
 
 
-@pytest.mark.parametrize(("kind", "answer"), CASES, ids=lambda value: value if isinstance(value, str) else "")
-def test_what_our_executors_say_passes(kind: str, answer: Shareable) -> None:
-    assert gate.passed(kind, answer, NAMES) is answer
+def test_the_next_one_is_refused_without_a_gate(job: TrainingJob, workdir: Workdir) -> None:
+    release_job(finished(job, workdir), workdir)
+    second = finished(job, workdir)
+    with pytest.raises(ReleaseRefused, match="gate_missing"):
+        release_job(second, workdir)
+    gate_of(second, workdir)
+    with pytest.raises(ReleaseRefused, match="gate_missing"):  # it has no result yet
+        release_job(second, workdir)
+    other = finished(job, workdir)
+    answer(gate_of(other, workdir), workdir)
+    with pytest.raises(ReleaseRefused, match="gate_missing"):  # another job's gate
+        release_job(second, workdir)
 
 
-@given(data=st.data(), text=FOREIGN)
-def test_no_text_passes_in_the_place_of_any_value(data: st.DataObject, text: object) -> None:
-    kind, answer = data.draw(st.sampled_from(CASES))
-    path = data.draw(st.sampled_from([path for path in places(answer) if path]))
-    with pytest.raises(MessageWithheld, match="unfit_field"):
-        gate.passed(kind, with_text(answer, path, text), NAMES)
+def test_the_verdict_stands_in_the_signed_passport(job: TrainingJob, workdir: Workdir) -> None:
+    release_job(finished(job, workdir), workdir)
+    second = finished(job, workdir)
+    gate = gate_of(second, workdir)
+    answer(gate, workdir)
+    stated = passport_of(release_job(second, workdir)).gate
+    assert (stated.outcome, stated.job_id, stated.margin, stated.attempts) == ("passed", gate.document.id, 0.05, 1)
+    assert stated.sites == dict.fromkeys(SITES, "non_inferior")
 
 
-@given(data=st.data(), name=TEXTS, text=FOREIGN)
-def test_no_text_passes_in_a_field_or_header_of_its_own(data: st.DataObject, name: str, text: object) -> None:
-    kind, answer = data.draw(st.sampled_from(CASES))
-    added = copy.copy(answer)
-    added[name] = text
-    with pytest.raises(MessageWithheld, match="unknown_field"):
-        gate.passed(kind, added, NAMES)
-    headed = copy.deepcopy(answer)
-    headed.set_header(name, text)
-    with pytest.raises(MessageWithheld, match="unfit_field"):
-        gate.passed(kind, headed, NAMES)
+def test_everybody_can_read_the_verdict_and_the_line(job: TrainingJob, workdir: Workdir) -> None:
+    release_job(finished(job, workdir), workdir)
+    second = finished(warm(job), workdir)
+    answer(gate_of(second, workdir), workdir)
+    folder = str(release_job(second, workdir))
+    shown = json.loads(CliRunner().invoke(app, ["model", "show", folder, "--json"]).stdout)
+    assert shown["passport"]["gate"]["sites"] == dict.fromkeys(SITES, "non_inferior")
+    assert [(one["name"], one["number"]) for one in shown["passport"]["stands_on"]] == [("tiny", 1)]
+    assert shown["line"] is None
+    assert "privacy of the whole line" in CliRunner().invoke(app, ["model", "show", folder]).stdout
 
 
-@given(name=TEXTS)
-def test_no_text_passes_as_the_name_of_a_number(name: str) -> None:
-    for kind, answer in (
-        (tasks.TRAIN_TASK, exchange.pack_trained(TrainedRound(np.ones(4, np.float32), 10, {name: 0.5}))),
-        (tasks.INFER_TASK, exchange.pack_done({name: 5})),
-    ):
-        with pytest.raises(MessageWithheld, match="unfit_field"):
-            gate.passed(kind, answer, NAMES)
+def test_whoever_watches_a_gate_is_told_whether_the_model_passes(job: TrainingJob, workdir: Workdir) -> None:
+    for codes, passes in (({}, True), ({"east": "not_shown"}, False)):
+        gate = gate_of(finished(job, workdir), workdir)
+        answer(gate, workdir, **codes)
+        folder = workdir.job(gate.document.id)
+        record = read_record(folder)
+        assert record is not None
+        assert gate_lets_pass(FinishedJob(gate.document.id, record, "", folder, None), workdir) == passes
 
 
-@given(name=TEXTS)
-def test_no_text_passes_as_a_name_inside_a_signed_value(name: str) -> None:
-    session = set_up()
-    content = canonical.decode(session.content)
-    renamed = canonical.encode({**content, "site": name}) if name.isprintable() else session.content + b" "
-    for kind, answer in (
-        (tasks.SET_UP_TASK, sum_exchange.pack_set_up(session.model_copy(update={"content": renamed}))),
-        (
-            tasks.SET_UP_TASK,
-            sum_exchange.pack_set_up(session.model_copy(update={"certificate": name.encode() + CERTIFICATE})),
-        ),
-        (tasks.SHARES_TASK, sum_exchange.pack_boxes([Box(sender=name, receiver="east", content=b"1")])),
-        (tasks.SHARES_TASK, sum_exchange.pack_boxes([Box(sender="north", receiver=name, content=b"1")])),
-        (tasks.VOTE_TOPIC, sum_exchange.pack_vote(Vote(site=name, signature=b"s"))),
-        (tasks.OPEN_TOPIC, sum_exchange.pack_opened(Opened(site="north", round_number=1, seeds={name: b"1"}, keys={}))),
-    ):
-        with pytest.raises(MessageWithheld, match="unfit_field"):
-            gate.passed(kind, answer, NAMES)
+def test_one_hospital_that_is_against_it_blocks_the_release(job: TrainingJob, workdir: Workdir) -> None:
+    release_job(finished(job, workdir), workdir)
+    second = finished(job, workdir)
+    answer(gate_of(second, workdir), workdir, south="not_shown")
+    with pytest.raises(ReleaseRefused, match="gate_blocked") as caught:
+        release_job(second, workdir)
+    assert "south not_shown" in caught.value.detail
 
 
-@given(text=TEXTS)
-def test_no_text_passes_beside_a_signed_value(text: str) -> None:
-    vote = Vote(site="north", signature=b"s").to_bytes()
-    for content in (vote + text.encode(), text.encode() + vote, vote[:-1] + b',"more":"' + text.encode() + b'"}'):
-        answer = Shareable()
-        answer["fedward.vote"] = content
-        with pytest.raises(MessageWithheld, match="unfit_field"):
-            gate.passed(tasks.VOTE_TOPIC, answer, NAMES)
+def test_a_release_around_the_gate_says_so_and_what_the_gate_said(job: TrainingJob, workdir: Workdir) -> None:
+    release_job(finished(job, workdir), workdir)
+    second = finished(job, workdir)
+    assert passport_of(release_job(second, workdir, without_gate=True)).gate.sites == {}
+    answer(gate_of(second, workdir), workdir, south="not_shown")
+    stated = passport_of(release_job(second, workdir, without_gate=True)).gate
+    assert (stated.outcome, stated.sites["south"]) == ("without_gate", "not_shown")
 
 
-@given(kind=TEXTS)
-def test_an_answer_of_an_unknown_kind_stays(kind: str) -> None:
-    with pytest.raises(MessageWithheld, match="unknown_kind"):
-        gate.passed(kind, exchange.pack_done(), NAMES)
+def test_the_latest_gate_counts_and_the_passport_tells_how_often_it_was_asked(
+    job: TrainingJob, workdir: Workdir
+) -> None:
+    release_job(finished(job, workdir), workdir)
+    second = finished(job, workdir)
+    first = gate_of(second, workdir)
+    answer(first, workdir, south="not_shown")
+    later = gate_of(second, workdir)
+    assert later.document.created - first.document.created < timedelta(minutes=1)
+    answer(later, workdir)
+    assert passport_of(release_job(second, workdir)).gate.attempts == 2
 
 
-def test_exact_counts_stay() -> None:
-    with pytest.raises(MessageWithheld, match="unfit_field"):
-        gate.passed(tasks.INFER_TASK, exchange.pack_done({"findings": 7}), NAMES)
+def test_a_gate_brings_the_candidate_to_the_servers_application_alone(
+    job: TrainingJob, workdir: Workdir, tmp_path: Path
+) -> None:
+    trained = finished(job, workdir)
+    folder = export(gate_of(trained, workdir), tmp_path / "job")
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.safetensors")} == {
+        "server_app/candidate/model.safetensors"
+    }
+    carried = parse_document((folder / "server_app" / "candidate" / DOCUMENT).read_bytes())
+    assert carried.id == trained.id
+    assert {path.name for path in (folder / "site_app").rglob("*") if path.is_file()} == {"config_fed_client.json"}
 
 
-def test_a_reply_of_the_engine_is_none_of_ours() -> None:
-    with pytest.raises(MessageWithheld, match="unfit_field"):
-        gate.passed(tasks.PUBLISH_TASK, make_reply(ReturnCode.EXECUTION_EXCEPTION), NAMES)
+def test_a_gate_needs_a_trained_model_and_no_other_job_takes_one(
+    job: TrainingJob, workdir: Workdir, tmp_path: Path
+) -> None:
+    with pytest.raises(ReleaseRefused, match="missing_part"):
+        prepare(GATE, workdir)
+    with pytest.raises(ReleaseRefused, match="missing_part"):
+        prepare(job, workdir, candidate=finished(job, workdir).folder)
+    with pytest.raises(ReleaseRefused, match="unfinished_job"):
+        prepare(GATE, workdir, candidate=tmp_path)
 
 
-@given(text=st.text())
-def test_an_error_leaves_as_a_code_of_the_tree_whatever_it_says(text: str) -> None:
-    class Homemade(FedwardError):
-        codes = frozenset({text})
+class Engine:
+    def register_app_command(self, topic: str, function: object) -> None:
+        """Nobody watches."""
 
-    for error in (ValueError(text), JobRefused("too_few_patients", text), Homemade(text, text)):
-        answer = gate.failure(error)
-        assert set(answer) == {"__headers__", "fedward.error"}
-        assert answer["fedward.error"] in {"internal_error", "too_few_patients"}
-        assert answer["__headers__"] == {"__rc__": ReturnCode.EXECUTION_EXCEPTION}
+
+def says(bit: object) -> Answer:
+    message = Shareable()
+    message.update({"fedward.non_inferior": bit})
+    return message
+
+
+def test_the_controller_records_each_sites_bit_or_code_and_forged_ones_as_none(
+    job: TrainingJob, workdir: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = gate_of(finished(job, workdir), workdir)
+    export(prepared, tmp_path / "job")
+    monkeypatch.setattr("fedward_flare.once_controllers.application_folder", lambda _: tmp_path / "job" / "server_app")
+    monkeypatch.setattr("fedward_flare.controllers.run_folder", lambda _: tmp_path)
+    controller = GateController(encode_signed_job(prepared.signed))
+    controller._engine = Engine()
+    seen: list[CandidateFiles] = []
+
+    def east(task: str, message: Shareable) -> Answer:
+        seen.append(exchange.unpack_candidate(message))
+        return exchange.pack_bit(True)
+
+    forged = words.failure(JobRefused("too_few_patients", ""))
+    forged["fedward.error"] = "non_inferior"
+    sites = {"east": east, "north": lambda *_: says("yes"), "south": lambda *_: forged}
+    controller.communicator = StubCommunicator(sites)
+    controller.start_controller(FLContext())
+    controller.control_flow(Signal(), FLContext())
+    record = JobRecord.model_validate_json((tmp_path / RESULT / "result.json").read_bytes())
+    assert record.status == "completed"
+    assert {site: outcome.code for site, outcome in record.sites.items()} == {
+        "east": "non_inferior",
+        "north": "malformed_message",
+        "south": "internal_error",
+    }
+    assert parse_document(seen[0].document).job == job
+
+
+def test_one_bit_is_all_that_leaves(
+    job: TrainingJob, workdir: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDWARD_SITE_FILE", str(tmp_path / "site.toml"))
+    prepared = gate_of(finished(job, workdir), workdir)
+
+    class Hospital:
+        def accept(self, signed: object) -> JobDocument:
+            return prepared.document
+
+        class audit:  # noqa: N801
+            @staticmethod
+            def note(*_: object, **__: object) -> None:
+                """Nobody reads."""
+
+    monkeypatch.setattr(GateExecutor, "_open_hospital", lambda _: Hospital())
+    monkeypatch.setattr("fedward_flare.executors.gate", lambda *_, **__: True)
+    message = exchange.pack_candidate(CandidateFiles(model=b"m", document=b"d"))
+    executor = GateExecutor(encode_signed_job(prepared.signed))
+    left = executor.execute(tasks.GATE_TASK, message, FLContext(), Signal())
+    ours = {key: value for key, value in left.items() if key.startswith("fedward.")}
+    assert ours == {"fedward.non_inferior": True}
+    assert set(left) - set(ours) <= set(Shareable())
+
+
+@pytest.mark.parametrize("bit", [1, 0.7, "true", None, [True]])
+def test_an_answer_that_is_no_bit_is_refused(bit: object) -> None:
+    with pytest.raises(UpdateRefused, match="malformed_message"):
+        exchange.unpack_bit(says(bit))
+
+
+def warm(job: TrainingJob) -> TrainingJob:
+    return job.model_copy(update={"start_from": StartFrom(name="tiny", number=1)})
+
+
+def test_a_job_that_starts_from_a_release_carries_it_to_the_server_and_its_line_into_the_passport(
+    job: TrainingJob, workdir: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = finished(job, workdir)
+    parent = passport_of(release_job(first, workdir))
+    prepared = prepare(warm(job), workdir)
+    assert prepared.document.release == read_parts(workdir.releases / "tiny-1").hashes
+    export(prepared, tmp_path / "job")
+    folder = tmp_path / "job" / "server_app"
+    monkeypatch.setattr("fedward_flare.training_controller.application_folder", lambda _: folder)
+    controller = TrainController(encode_signed_job(prepared.signed))
+    np.testing.assert_array_equal(controller._first_weights(FLContext()), initial_weights(job) + np.float32(0.25))
+    second = finished(warm(job), workdir)
+    assert kept_job(second.id, workdir).release == workdir.releases / "tiny-1"
+    released = passport_of(release_job(second, workdir, without_gate=True))
+    assert released.stands_on == parent.descent()
+    assert released.created <= datetime.now(UTC)
+
+
+def test_a_job_cannot_start_from_a_release_that_the_coordinator_does_not_have(
+    job: TrainingJob, workdir: Workdir, tmp_path: Path
+) -> None:
+    with pytest.raises(ReleaseRefused, match="missing_part"):
+        prepare(warm(job), workdir)
+    folder = release_job(finished(job, workdir), workdir)
+    other = job.model_copy(update={"start_from": StartFrom(name="tiny", number=2)})
+    with pytest.raises(ReleaseRefused, match="wrong_descent"):
+        prepare(other, workdir, release=folder)

@@ -17,7 +17,7 @@ from nvflare.private.admin_defs import error_reply, ok_reply
 
 from fedward.errors import JobRefused
 from fedward.hospital import TrainedRound
-from fedward_flare import exchange, gate, refusal_log, wire
+from fedward_flare import exchange, refusal_log, wire, words
 from fedward_flare.locks import TOPICS
 from fedward_flare.wire_fields import FAILED, FIELDS, HEADERS, WITHHELD
 
@@ -75,7 +75,7 @@ TRAINED = shareable(
 PAYLOADS = [
     REGISTRATION,
     TRAINED,
-    gate.failure(JobRefused("too_few_patients", CANARY)),
+    words.failure(JobRefused("too_few_patients", CANARY)),
     shareable({"__peer_props__": {"__identity_name__": "north"}, "__topic__": "__job_heartbeat__"}),
     {"job_id": ID, "code": 1, "reason": None},
     {"ref_id": f"R{ID}", "status": "ok", "state": {"start": 0, "count": 2}, "data": [b"1", b"2"]},
@@ -252,7 +252,7 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, str]]:
 def test_a_message_of_an_unknown_kind_is_not_sent(headers: dict[str, Any], noted: list[tuple[object, str]]) -> None:
     result, sent = send(headers, {"job_id": ID})
     assert (result, sent) == ("filter_error", [])
-    assert noted == [("gate.request", "withheld")]
+    assert noted == [("words.request", "withheld")]
 
 
 def test_an_answer_of_an_unknown_kind_holds_no_word(noted: list[tuple[object, str]]) -> None:
@@ -263,7 +263,7 @@ def test_an_answer_of_an_unknown_kind_holds_no_word(noted: list[tuple[object, st
     assert answer.get_header("cn__error") == WITHHELD
     assert answer.get_header("cn__req_id") == ID
     assert not holds_canary(answer.payload)
-    assert ("gate.cn__error", "withheld") in noted
+    assert ("words.cn__error", "withheld") in noted
 
 
 def test_bytes_that_did_not_pass_the_sieve_stay(noted: list[tuple[object, str]]) -> None:

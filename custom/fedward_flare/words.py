@@ -1,4 +1,4 @@
-"""The gate: what a job's process answers leaves field by field under a schema, or not at all.
+"""The firewall for words: what a job's process answers leaves field by field under a schema, or not at all.
 
 Each message that our executors give has a kind (the task's name or the direct message's topic), each kind its fields,
 each field a check that no free text passes: numbers, vectors, hashes, signed values read to their last word, and names
@@ -30,6 +30,9 @@ INTERNAL_ERROR = "internal_error"
 
 #: Every number that a site may tell about a model, by name.
 METRICS = frozenset(get_args(ShareableMetric)) | {TOTAL, PATIENTS}
+
+#: The models of which a site may share a row of exact counts.
+ROWS = frozenset({"release", "local"})
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _CERTIFICATE = re.compile(rb"(-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n?){1,4}")
@@ -93,6 +96,16 @@ def _whole(value: object, _: Names) -> bool:
 
 def _real(value: object, _: Names) -> bool:
     return value is None or (type(value) is float and bool(np.isfinite(value)))
+
+
+def _bit(value: object, _: Names) -> bool:
+    return type(value) is bool
+
+
+def _rows(value: object, names: Names) -> bool:
+    return type(value) is dict and all(
+        type(name) is str and name in ROWS and _vector(np.float64, row, names) for name, row in value.items()
+    )
 
 
 def _vector(dtype: type, value: object, _: Names) -> bool:
@@ -162,17 +175,14 @@ def _boxes(value: object, names: Names) -> bool:
     return type(value) is list and all(_signed(Box, box, names) for box in value)
 
 
-_ANSWER: Mapping[str, Check] = {
-    "fedward.weight": _whole,
-    "fedward.metrics": _metrics,
-    "fedward.epsilon": _real,
-    "fedward.delta": _real,
-    "fedward.head": _head,
+_SPENT: Mapping[str, Check] = {"fedward.epsilon": _real, "fedward.delta": _real, "fedward.head": _head}
+_SUMMED: Mapping[str, Check] = {
     "fedward.receipt": partial(_signed, Receipt),
     "fedward.vector": partial(_vector, np.uint32),
     "fedward.blocks": partial(_vector, np.uint8),
     "fedward.block_ends": partial(_vector, np.int64),
 }
+_ANSWER: Mapping[str, Check] = {"fedward.weight": _whole, "fedward.metrics": _metrics, **_SPENT, **_SUMMED}
 
 #: By kind of message, its fields and what each may hold.
 KINDS: Mapping[str, Mapping[str, Check]] = {
@@ -180,6 +190,14 @@ KINDS: Mapping[str, Mapping[str, Check]] = {
     tasks.EVALUATE_TASK: _ANSWER,
     tasks.PUBLISH_TASK: {"fedward.counts": _counts},
     tasks.INFER_TASK: {"fedward.counts": _counts},
+    tasks.GATE_TASK: {"fedward.non_inferior": _bit},
+    tasks.COUNT_TASK: {
+        **_SPENT,
+        **_SUMMED,
+        "fedward.noise_multiplier": _real,
+        "fedward.noised": partial(_vector, np.float64),
+        "fedward.rows": _rows,
+    },
     tasks.SET_UP_TASK: {"fedward.set_up": partial(_signed, SetUp)},
     tasks.SHARES_TASK: {"fedward.boxes": _boxes},
     tasks.DECRYPT_TASK: {"fedward.total_sha256": _hash},
