@@ -98,7 +98,7 @@ def second_round(site: Site, *, forget: bool = False) -> np.ndarray:
     again = site.open()
     again.accept(signed(document))
     if forget:
-        (site.folder / "state" / "jobs" / document.id / "optimiser-1.npz").unlink()
+        (site.folder / "state" / "jobs" / document.id / "optimiser-1.state").unlink()
     return again.train_round(RoundTask(document, 2, apply_update(weights, first.update))).update
 
 

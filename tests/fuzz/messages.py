@@ -16,7 +16,10 @@ from fedward.federation.secure_messages import Box, Masked, Opened, Receipt, Set
 from fedward.federation.secure_sum import ServerRound
 from fedward.hospital import Evaluated, TrainedRound
 from fedward.identity import canonical
-from fedward_flare import exchange, sum_exchange
+from fedward.privacy.head import Head
+from fedward.privacy.plan import Spent
+from fedward.site_counts import Counted
+from fedward_flare import counts_exchange, exchange, sum_exchange
 from fedward_flare.progress import pack_progress, parse_progress
 from fuzz.mutations import VALUES, changed_bytes, changed_value
 from fuzz.refusals import expect_refusal
@@ -143,6 +146,9 @@ def updates() -> st.SearchStrategy[Any]:
         dict(exchange.pack_trained(TrainedRound(np.ones(4, np.float32), **about))),
         dict(exchange.pack_trained(TrainedRound(masked, **about))),
         dict(exchange.pack_evaluated(Evaluated(**about))),
+        dict(counts_exchange.pack_counted(_counted(np.ones(4)))),
+        dict(counts_exchange.pack_counted(_counted(masked))),
+        dict(exchange.pack_bit(True)),
         dict(exchange.pack_model(exchange.GlobalModel(1, np.ones(4, np.float32)))),
     ]
     return st.tuples(
@@ -153,7 +159,12 @@ def updates() -> st.SearchStrategy[Any]:
     )
 
 
+def _counted(noised: Any) -> Counted:
+    return Counted(noised, Spent(0.5, 1e-5), 1.5, {"release": np.ones(4)}, Head(7, "ab" * 32))
+
+
 _ANSWER_FIELDS = (
+    "fedward.noised", "fedward.noise_multiplier", "fedward.rows", "fedward.non_inferior", "fedward.document",
     "fedward.weight", "fedward.metrics", "fedward.epsilon", "fedward.delta", "fedward.head", "fedward.update",
     "fedward.vector", "fedward.round", "fedward.weights", "fedward.heads", "fedward.counts", "fedward.receipt",
     "fedward.error", "fedward.model", "fedward.passport", "fedward.signature",
@@ -175,6 +186,11 @@ def read_update(given: tuple[dict[str, Any], dict[str, Any], bytes, list[int]]) 
         exchange.unpack_release,
         exchange.unpack_counts,
         exchange.failure_of,
+        exchange.require_empty,
+        exchange.unpack_candidate,
+        exchange.unpack_bit,
+        lambda answer: counts_exchange.unpack_counted(answer, size=4),
+        lambda answer: counts_exchange.unpack_ask(answer, site="north"),
     ):
         expect_refusal(lambda unpack=unpack: unpack(message))
     server = ServerRound(federation.agreement, 1, model_sha256=MODEL)
