@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedward.evaluation.ranges import collected
 from fedward.federation.record import JobRecord, RoundRecord
 from fedward.hospital import Hospital, TrainedRound
 from fedward.identity.certificates import fingerprint
@@ -109,6 +110,7 @@ class Trained:
                 "rounds": entries,
                 "best_round": 2,
                 "weights_sha256": self.weights_sha256,
+                "trained_on": collected({"north": self.rounds[0].metrics}, self.document.job.input),
             }
         )
         return make_release(

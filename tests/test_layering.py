@@ -28,11 +28,12 @@ ROOMS: dict[str, set[str]] = {
     "federation": {"cryptography", "tenseal"},
     "evaluation": {"scipy", "sklearn", "matplotlib", "torch", "monai"},
     "release": {"safetensors", "cryptography"},
-    "inference": {"torch", "monai", "scipy"},
+    "inference": {"torch", "monai", "scipy", "captum"},
     "report": {"pydicom", "highdicom", "jinja2", "matplotlib"},
     "evaluation_page": {"jinja2", "matplotlib"},
     "site_sum": set(),
     "site_ckks": set(),
+    "site_ranges": set(),
     "site_sums": set(),
     "site_counts": set(),
     "site_evaluation": set(),
@@ -48,6 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "privacy_cli": {"typer", "rich"},
     "audit_cli": {"typer", "rich"},
     "site_cli": {"typer", "rich"},
+    "calibrate_cli": {"typer", "rich"},
 }  # fmt: skip
 EVERYWHERE = {"numpy", "pydantic"} | set(sys.stdlib_module_names)
 MODULES = sorted(APP.rglob("*.py"))

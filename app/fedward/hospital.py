@@ -10,7 +10,7 @@ import resource
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +28,9 @@ from fedward.identity.document import JobDocument, SignedJob
 from fedward.privacy.head import Head
 from fedward.privacy.ledger import Ledger, Terms
 from fedward.privacy.plan import Spent
-from fedward.release.model_store import find_installed, install_release, load_installed, may_run_unasked
+from fedward.release.detector import find_detector, has_detector
+from fedward.release.model_store import ensemble_with, find_installed, install_release, load_installed, may_run_unasked
 from fedward.release.package import Release, ReleaseParts, Trust
-from fedward.release.passport import reported_task
 from fedward.settings.job import EvaluationJob, TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
 from fedward.site_counts import Counted
@@ -227,8 +227,8 @@ class Hospital(SummingHospital):
     def install_parts(self, parts: ReleaseParts) -> Release:
         """Verify a release and keep it as a candidate.
 
-        It is activated where the site file says so, unless no report can hold what it answers, or a model runs and this
-        hospital did not find it no worse at the gate.
+        It is activated where the site file says so, unless it judges lesions that nothing here finds yet, or a model
+        runs and this hospital did not find it no worse at the gate.
 
         Raises:
             ReleaseRefused: it must not be installed.
@@ -247,7 +247,8 @@ class Hospital(SummingHospital):
         self.audit.note(
             "release", done="installed", name=passport.name, number=passport.number, model=passport.model_sha256
         )
-        if self.site.models.auto_activate and may_run_unasked(passport, site=self.site.name, database=self.database):
+        may_run = may_run_unasked(passport, site=self.site.name, database=self.database)
+        if self.site.models.auto_activate and may_run and has_detector(release, self.site, self.database):
             activate(self.database, name=passport.name, number=passport.number, now=self.clock())
             self.audit.note("release", done="activated", name=passport.name, number=passport.number)
         return release
@@ -256,10 +257,11 @@ class Hospital(SummingHospital):
         """Make the installed release ``NAME-NUMBER`` the running model, after checking that it has not changed.
 
         Raises:
-            ReleaseRefused: it is not installed here, has been altered, or is ``task_not_reported``.
+            ReleaseRefused: it is not installed here, has been altered, or ``no_lesion_source``: it judges
+                lesions that nothing here finds.
         """
         stored = find_installed(self.database, reference)
-        reported_task(load_installed(stored, state=self.site.state).passport)
+        find_detector(load_installed(stored, state=self.site.state), self.site, self.database)
         activate(self.database, name=stored.name, number=stored.number, now=self.clock())
         self.audit.note("release", done="activated", name=stored.name, number=stored.number)
         return stored.name, stored.number
@@ -304,15 +306,18 @@ class Hospital(SummingHospital):
         """Run the active model over the site's own studies and write the reports; give rounded counts by outcome.
 
         Raises:
-            ReleaseRefused: no model is active, or it has been altered.
+            ReleaseRefused: no model is active, or it has been altered; ``no_lesion_source``.
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
+        from fedward.inference.load import choose_at
         from fedward.report.studies import Run, report_site
 
         stored = active_release(self.database)
         release = load_installed(stored, state=self.site.state)
         out = self.site.state / "reports" / f"{stored.name}-{stored.number}"
-        run = Run(release=release, out=out, site=self.site.name, now=self.clock())
+        chosen = choose_at(self.site, release, find_detector(release, self.site, self.database))
+        chosen = replace(chosen, others=ensemble_with(release, self.site, self.database))
+        run = Run(chosen=chosen, out=out, site=self.site.name, now=self.clock(), asked=self.site.inference)
         counts = report_site(run, self.site, should_stop=should_stop)
         end_job(self.database, job_id=document.id, now=self.clock())
         self.audit.note("inference", job=document.id, name=stored.name, number=stored.number, **counts)

@@ -19,7 +19,7 @@ from fedward.evaluation.summary import summarise, values_by_patient
 from fedward.evaluation.tensorboard import Curves
 from fedward.federation.checks import check_update, public_weight
 from fedward.federation.ckks import Encrypted
-from fedward.federation.secure_job import quantiser_of, sums_metrics
+from fedward.federation.secure_job import quantiser_of, summed_metrics
 from fedward.federation.secure_messages import Box, Masked
 from fedward.identity.document import JobDocument
 from fedward.imaging.cases import SiteData
@@ -36,6 +36,7 @@ from fedward.release.model_store import witness_start
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings
 from fedward.site_ckks import SiteCkks
+from fedward.site_ranges import training_ranges
 from fedward.site_sum import SiteSum
 from fedward.site_sums import SummedAtSite
 from fedward.store.database import Database
@@ -173,7 +174,7 @@ class SiteTraining(SummedAtSite):
         witness(self.database, job_id=self.document.id, number=number, weights_sha256=digest, now=self.clock())
 
         def make() -> Answer:
-            metrics = self._measure(number, weights, should_stop)
+            metrics = {**self._measure(number, weights, should_stop), **training_ranges(self.data, self.plan, number)}
             update = self._train(number, weights, should_stop) if number <= self.job.training.rounds else None
             return Answer(update, self.weight, metrics)
 
@@ -200,8 +201,9 @@ class SiteTraining(SummedAtSite):
         return self.any_sum().masked(number, answer, model_sha256=digest, boxes=boxes)
 
     def in_clear(self, answer: Answer) -> Mapping[str, float]:
-        """Give the numbers of an answer that leave beside the update; an encrypted sum holds noised totals inside."""
-        return {} if self.sum is not None and sums_metrics(self.job) else answer.metrics
+        """Give the numbers of an answer that leave beside the update; an encrypted sum holds the summed ones inside."""
+        inside = summed_metrics(self.job) if self.sum is not None else ()
+        return {name: value for name, value in answer.metrics.items() if name not in inside}
 
     def close(self) -> None:
         """End the job here: free what it did not use, and remove what was kept for its next round."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fedward import __version__, audit_cli, cli, privacy_cli, site_cli
+from fedward import __version__, audit_cli, calibrate_cli, cli, privacy_cli, site_cli
 from fedward.cli import JsonFlag, console, explained, output, print_json
 from fedward_flare import provision_cli
 
@@ -56,6 +56,7 @@ app.add_typer(audit_cli.audit, name="audit")
 app.add_typer(site_cli.site, name="site")
 app.add_typer(provision_cli.provision, name="provision")
 app.command("infer")(cli.infer)
+cli.model.command("calibrate")(calibrate_cli.calibrate)
 
 
 def _version(wanted: bool) -> None:

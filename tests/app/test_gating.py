@@ -230,6 +230,20 @@ def test_no_passport_can_say_what_this_hospital_did_not(site: Site, told: str) -
             hospital.install_parts(parts)
 
 
+@pytest.mark.parametrize("told", ["non_inferior", "no_active_model", "too_few_patients"])
+def test_no_passport_can_turn_this_hospitals_no_into_a_pass(site: Site, told: str) -> None:
+    hospital = site.open()
+    hospital.install_parts(witnessed(hospital, well_trained(site.folder)).release())
+    trained = witnessed(hospital, UNTRAINED)
+    document = asked(hospital, trained)
+    assert not gate(hospital, document, files_of(trained))
+    statement = GateStatement(outcome="passed", job_id=document.id, sites={"north": told})
+    with pytest.raises(ReleaseRefused, match="wrong_verdict"):
+        hospital.install_parts(trained.release(2, gate=statement))
+    honest = GateStatement(outcome="without_gate", job_id=document.id, sites={"north": "not_shown"})
+    hospital.install_parts(trained.release(2, gate=honest))
+
+
 def test_a_passport_that_names_a_gate_which_this_hospital_never_saw_is_not_installed(site: Site) -> None:
     hospital = site.open()
     statement = GateStatement(outcome="passed", job_id="a" * 32, sites={"north": "non_inferior"})

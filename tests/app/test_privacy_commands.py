@@ -11,6 +11,8 @@ from typer.testing import CliRunner, Result
 
 from fedward.hospital import Hospital, RoundTask
 from fedward.models.initial import initial_weights
+from fedward.privacy.accounting import epsilon
+from fedward.privacy.mechanisms import Gaussian
 from fedward.privacy.plan import Plan
 from fedward.settings.job import PrivateTraining
 from fedward_flare.cli import app
@@ -89,6 +91,13 @@ def test_plan_says_what_a_job_would_cost(site: Site, tmp_path: Path) -> None:
     assert found["refusals"] == []
     assert 0 < found["epsilon"] < 8
     assert found["noise_multiplier"] == 4.0
+
+
+def test_plan_says_what_a_gate_costs_the_patients_kept_for_testing(site: Site) -> None:
+    found = json.loads(run(site, "privacy", "plan", str(ROOT / "jobs" / "gate.toml"), "--json").output)
+    exact = epsilon((Gaussian(found["noise_multiplier"], 1),), 1e-5)
+    assert exact <= found["epsilon"] <= exact + 1e-4
+    assert 0 < found["share_of_budget"] < 1
 
 
 def test_plan_says_what_an_evaluation_would_cost(site: Site) -> None:

@@ -89,7 +89,7 @@ def base_job() -> TrainingJob:
     job = read_job(ROOT / "jobs" / "lung_nodule_multitask.toml")
     document = job.model_dump(mode="json", exclude_defaults=True) | {"kind": "train"}
     document["input"]["spacing_mm"] = [2.0, 1.25, 1.25]
-    document["training"] |= {"rounds": 10, "steps_per_round": 25, "patch_size": [16, 32, 32]}
+    document["training"] |= {"rounds": 10, "steps_per_round": 20, "patch_size": [16, 32, 32]}
     return parse_settings(document, TrainingJob, where="real_shapes")
 
 

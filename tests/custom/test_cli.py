@@ -25,7 +25,10 @@ run = CliRunner()
         *(["data", name] for name in ("check", "convert")),
         *(["poc", name] for name in ("up", "status", "down")),
         *(["job", name] for name in ("check", "submit", "export", "list", "watch", "abort")),
-        *(["model", name] for name in ("list", "show", "verify", "install", "activate", "rollback", "release")),
+        *(
+            ["model", name]
+            for name in ("list", "show", "verify", "install", "activate", "calibrate", "rollback", "release")
+        ),
         *(["provision", name] for name in ("render", "roster", "release-request", "release-approve")),
         *(["site", name] for name in ("check", "jobs", "approve", "reject")),
         ["infer"],

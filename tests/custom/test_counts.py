@@ -15,24 +15,25 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from evaluation_cases import evaluation_job, release_of
-from fedward.errors import FedwardError, JobRefused, UpdateRefused
+from fedward.errors import FederationError, FedwardError, JobRefused, ReleaseRefused, UpdateRefused
 from fedward.evaluation.outcome import EvaluationOutcome
 from fedward.evaluation.sheet import sheet_of
+from fedward.evaluation_page.coordinator_page import read_outcome
 from fedward.federation.record import JobRecord
 from fedward.federation.secure_job import count_names, quantiser_of
 from fedward.federation.secure_messages import Masked
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Spent
 from fedward.privacy.sealed import Answer
-from fedward.release.package import write_release
+from fedward.release.package import read_parts, write_release
 from fedward.settings.job import EvaluationJob
 from fedward.site_ckks import SiteCkks
 from fedward.site_counts import Counted, Counts
 from fedward.site_sum import SiteSum
 from fedward_flare import ckks_exchange, counts_exchange, sum_exchange, tasks, words
 from fedward_flare.evaluation_controller import EvaluationController
-from fedward_flare.jobs import prepare
-from fedward_flare.results import EVALUATION, RESULT
+from fedward_flare.jobs import about_release, prepare
+from fedward_flare.results import EVALUATION, RESULT, keep_result
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.workdir import Workdir
 from stub_communicator import StubCommunicator
@@ -239,3 +240,52 @@ def test_an_answer_that_is_not_counts_is_refused(key: str, value: object) -> Non
     answer[key] = value
     with pytest.raises(UpdateRefused, match=r"malformed_message|not_finite"):
         counts_exchange.unpack_counted(answer, size=SIZE)
+
+
+def test_the_latest_release_is_meant_where_no_number_stands(released: Workdir) -> None:
+    job = evaluation_job().model_copy(update={"number": 0})
+    settled, folder = about_release(job, released)
+    assert (settled.number, folder.name) == (1, "ball-1")
+    document = prepare(job, released).document
+    assert document.release == read_parts(folder).hashes
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "code"),
+    [
+        ({"number": 7}, ReleaseRefused, "not_installed"),
+        ({"release": "other"}, ReleaseRefused, "not_installed"),
+        ({"task": "classification"}, JobRefused, "other_task"),
+    ],
+)
+def test_an_evaluation_of_what_was_not_signed_here_is_not_submitted(
+    released: Workdir, change: dict[str, Any], kind: type[FedwardError], code: str
+) -> None:
+    with pytest.raises(kind, match=code):
+        prepare(evaluation_job().model_copy(update=change), released)
+
+
+@pytest.fixture
+def downloaded(run: Callable[..., Run], tmp_path: Path) -> Path:
+    """What the server keeps of a job that is done."""
+    run("plain", east={"rows": {"release": np.ones(SIZE)}}).go()
+    folder = tmp_path / "downloaded"
+    (folder / "workspace").mkdir(parents=True)
+    (tmp_path / RESULT).rename(folder / "workspace" / RESULT)
+    return folder
+
+
+def test_the_coordinator_makes_the_page_from_the_numbers_that_came(downloaded: Path, released: Workdir) -> None:
+    (downloaded / "workspace" / RESULT / "evaluation.html").write_text("the server's own page")
+    finished = keep_result(downloaded, released, job_id="a" * 32, status="FINISHED:COMPLETED")
+    assert finished.page is not None
+    assert "the server's own page" not in finished.page.read_text()
+    assert read_outcome((finished.folder / EVALUATION).read_bytes()).rows.keys() == {"east"}
+
+
+def test_numbers_of_the_servers_own_making_make_no_page(downloaded: Path, released: Workdir) -> None:
+    path = downloaded / "workspace" / RESULT / EVALUATION
+    path.write_text(path.read_text().replace('"evaluation"', '"<script>"'))
+    with pytest.raises(FederationError, match="job_failed"):
+        keep_result(downloaded, released, job_id="b" * 32, status="FINISHED:COMPLETED")
+    assert not (released.coordinator / "jobs" / ("b" * 32) / "evaluation.html").exists()

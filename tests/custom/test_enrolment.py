@@ -25,12 +25,13 @@ from fedward_flare.share import shared
 
 PROJECT = "fedward_example"
 COORDINATOR = "coordinator@fedward.example"
-PARTIES = ("north", COORDINATOR)
+SERVER, OPERATOR = "server.fedward.example", "operator@fedward.example"
+PARTIES = ("north", SERVER, COORDINATOR)
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, a hospital and a coordinator, each enrolled with NVFLARE's own commands."""
+    """An authority and a party of each kind, enrolled with NVFLARE's own commands."""
     work = tmp_path_factory.mktemp("enrolment")
     render(shared("provision", "project.yml"), work / "plan")
     enrol(work / "plan", work, PARTIES)
@@ -46,7 +47,7 @@ def test_everything_comes_from_one_project_file_and_no_key_is_in_it(tmp_path: Pa
         str(path.relative_to(tmp_path / "plan"))
         for path in render(shared("provision", "project.yml"), tmp_path / "plan")
     }
-    names = ("server.fedward.example", "north", "east", "south", COORDINATOR, "operator@fedward.example")
+    names = (SERVER, "north", "east", "south", COORDINATOR, OPERATOR)
     sites = {f"sites/{name}.toml" for name in ("north", "east", "south")}
     assert files == {"STEPS.md", "authority/profile.yml", *(f"requests/{name}.yml" for name in names), *sites}
     assert not [path for path in (tmp_path / "plan").rglob("*") if path.is_file() and "PRIVATE KEY" in path.read_text()]
@@ -90,6 +91,15 @@ def test_an_enrolled_kit_has_the_locks_and_the_limits_of_a_central_one(work: Pat
     assert resources["allow_log_streaming"] is False
     assert policy == json.loads(shared("provision", "authorization.json").read_text())
     assert not list(kit(work, COORDINATOR).rglob("release.*")), "the release key is the officer's own"
+
+
+def test_an_enrolled_server_has_the_limits_of_a_central_one_and_no_release_key(work: Path) -> None:
+    resources = json.loads((kit(work, SERVER) / "local" / "resources.json.default").read_text())
+    assert all(name.endswith("Controller") for name in resources["class_allow_list"])
+    assert resources["app_validator"]["path"] == "fedward_flare.server_folder.ServerJobValidator"
+    policy = json.loads((kit(work, SERVER) / "local" / "authorization.json.default").read_text())
+    assert policy == json.loads(shared("provision", "authorization.json").read_text())
+    assert not list(kit(work, SERVER).rglob("release.*"))
 
 
 def test_an_enrolled_hospital_is_accepted_by_its_fingerprint_and_by_nothing_else(work: Path) -> None:

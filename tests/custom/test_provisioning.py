@@ -89,7 +89,8 @@ def test_nobody_may_bring_code_use_the_shell_or_restart(workdir: Workdir, name: 
 
 def test_each_person_has_only_the_rights_of_the_office(workdir: Workdir) -> None:
     authorizer = policy_of(workdir, "north")
-    coordinator, operator = rights_of(authorizer, "lead"), rights_of(authorizer, "project_admin")
+    coordinator, operator = rights_of(authorizer, "lead"), rights_of(authorizer, "org_admin")
+    assert rights_of(authorizer, "project_admin") == rights_of(authorizer, "member") == set()
     assert "submit_job" in coordinator
     assert "shutdown" not in coordinator
     assert "abort_job" not in coordinator, "another coordinator's job"

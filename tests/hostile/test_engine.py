@@ -36,7 +36,7 @@ CLAIMS: dict[str, dict[str, str]] = {
         RequestHeader.REQUIRE_AUTHZ: "true",
         RequestHeader.ADMIN_COMMAND: "list_jobs",
         RequestHeader.USER_NAME: "operator@fedward.example",
-        RequestHeader.USER_ROLE: "project_admin",
+        RequestHeader.USER_ROLE: "org_admin",
     },
 }
 CONFIG = f"config/{SITE_CONFIG}"

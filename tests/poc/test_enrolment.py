@@ -14,9 +14,9 @@ from enrolled_federation import enrol
 from fedward_flare import poc, processes
 from fedward_flare.enrolment import render
 from fedward_flare.folders import render_hospitals
-from fedward_flare.jobs import prepare
+from fedward_flare.jobs import SERVER_APP, export, prepare
 from fedward_flare.services import start_all
-from fedward_flare.session import connect
+from fedward_flare.session import Session, connect
 from fedward_flare.share import shared
 from fedward_flare.workdir import FederationState, Workdir, claimed
 from tiny_federation import federation_of, training_job, write_archive
@@ -48,6 +48,21 @@ def provisioned(workdir: Workdir, port: int) -> None:
     state = workdir.state()
     enrol(plan, root, ("localhost", *NAMES, state.coordinator, state.operator), kits="kits")
     (workdir.kit("localhost")).rename(workdir.kit("server"))
+
+
+def status_of_a_job_in_hocon(session: Session, workdir: Workdir, folder: Path) -> str:
+    """Submit an honest job beside whose configuration for the server lies another that reads its environment."""
+    prepared = prepare(training_job(minimum=2, rounds=1, steps=1), workdir)
+    config = export(prepared, folder) / SERVER_APP / "config"
+    (config / "config_fed_server.conf").write_text((config / "config_fed_server.json").read_text() + "\nx = ${HOME}\n")
+    session.submit_folder(folder)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        (status,) = [job.status for job in session.jobs() if job.id == prepared.document.id]
+        if status.startswith("FINISHED"):
+            return status
+        time.sleep(0.3)
+    return "not finished"
 
 
 @pytest.mark.federation
@@ -85,6 +100,11 @@ def test_parties_that_enrolled_themselves_train_together(tmp_path: Path) -> None
                 session.submit(prepared)
                 record = session.watch(prepared.document.id, timeout_s=120).record
                 assert (record.status, set(record.rounds[0].weights)) == ("completed", set(NAMES))
+                assert "FAILED_TO_RUN" in status_of_a_job_in_hocon(session, workdir, tmp_path / "job")
+            with connect(workdir, as_operator=True, timeout_s=20.0) as operator:
+                operator.shut_down()
+            processes.wait_until_ended(state.mark, timeout_s=40)
+            assert processes.running(state.mark) == [], "the operator's certificate has the right"
         finally:
             poc.down(workdir)
     assert processes.running(state.mark) == []

@@ -25,11 +25,12 @@ from fedward.files import explained_writes
 from fedward.imaging.foreground import Foreground, find_foreground
 from fedward.imaging.grid import label_to_model_grid, to_model_grid
 from fedward.imaging.patches import TrainingCase
+from fedward.imaging.traits import measure_traits
 from fedward.settings.job import Input
 from fedward.store.vault import Vault
 
 #: Rises whenever a prepared case would come out differently, so that no old one is taken for a new one.
-_FORMAT = 2
+_FORMAT = 3
 
 #: Jobs differ in spacing and intensity; the cases of this many kinds of input are kept.
 _INPUTS_KEPT = 3
@@ -115,6 +116,7 @@ class Cache:
             shape=np.array(volume.array.shape),
             affine=volume.affine,
             floor=stored.min(),
+            traits=measure_traits(volume, self._settings),
             truth=label.array,
             foreground_voxels=foreground.voxels,
             foreground_starts=foreground.starts,
@@ -142,6 +144,11 @@ class Cache:
     def image(self, key: str) -> NDArray[np.float32]:
         """Give a case's image on the model grid."""
         return np.asarray(self._vault.volume(self._path(key, "image")).whole(), dtype=np.float32)
+
+    def traits(self, key: str) -> NDArray[np.float64]:
+        """Give a case's traits, shape ``(trait,)``; see :func:`fedward.imaging.traits.measure_traits`."""
+        with self._facts(key) as facts:
+            return np.asarray(facts["traits"], dtype=np.float64)
 
     def truth(self, key: str) -> NDArray[np.uint8]:
         """Give a case's label on its own grid, shape ``(slice, row, column)``."""

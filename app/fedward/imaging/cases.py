@@ -52,6 +52,10 @@ class Case:
         """Give the label on the series' own grid, shape ``(slice, row, column)``."""
         return self.cache.truth(self.key)
 
+    def traits(self) -> NDArray[np.float64]:
+        """Give what the image is like, shape ``(trait,)``; see :func:`fedward.imaging.traits.measure_traits`."""
+        return self.cache.traits(self.key)
+
     @property
     def affine(self) -> NDArray[np.float64]:
         """4x4, voxel of the series' own grid to LPS mm."""

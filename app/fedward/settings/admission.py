@@ -109,7 +109,7 @@ def _privacy_refusals(job: TrainingJob, caps: Privacy) -> Iterator[JobRefused]:
         ("clip_norm_too_large", "max_clip_norm", caps.max_clip_norm, asked.clip_norm),
         ("sampling_rate_too_large", "max_sampling_rate", caps.max_sampling_rate, asked.sampling_rate),
         ("too_many_steps", "max_private_steps", caps.max_private_steps, job.training.total_steps),
-        ("too_many_metric_releases", "max_metric_releases", caps.max_metric_releases, asked.metric_releases),
+        ("too_many_metric_releases", "max_metric_releases", caps.max_metric_releases, asked.all_releases),
     ):
         yield from _at_most(code, cap, largest, found, section="privacy")
 

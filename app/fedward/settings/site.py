@@ -25,9 +25,11 @@ STORAGE_KEY = "storage.key"
 
 JobKind = Literal["train", "gate", "publish", "infer", "evaluate"]
 
-#: The numbers that a site may let the coordinator see: of validation, and
-#: ``evaluation``: its row of exact counts in an evaluation.
-ShareableMetric = Literal["validation_score", "validation_false_positives", "validation_cases", "evaluation"]
+#: The numbers that a site may let the coordinator see: of validation; ``training_ranges``: counts of what its training
+#: images are like; and ``evaluation``: its row of exact counts in an evaluation.
+ShareableMetric = Literal[
+    "validation_score", "validation_false_positives", "validation_cases", "training_ranges", "evaluation"
+]
 
 
 class DicomSource(Settings):
@@ -154,11 +156,12 @@ class Privacy(Settings):
         max_clip_norm: Of one patient's gradient.
         max_sampling_rate: Of a step's sample.
         max_private_steps: Optimiser steps of a private job.
-        max_metric_releases: How many times a private job's noised validation totals may leave; 0 also refuses gates.
+        max_metric_releases: How many times a private job's noised totals may leave: of validation, and once of what
+            the training images are like; 0 also refuses gates.
         allow_non_private: Whether training without privacy may run; the ledger then notes an infinite epsilon, and the
             cap bounds the private jobs beside it.
-        share_metrics: The exact validation numbers of training without privacy that the coordinator may see, and
-            whether it may see the exact counts of an evaluation; those leave only where ``allow_non_private`` is on.
+        share_metrics: The exact numbers of training without privacy that the coordinator may see, and whether it may
+            see the exact counts of an evaluation; those leave only where ``allow_non_private`` is on.
         merged_ids: Patient key by patient key: the first is the second's other id, so both are one patient.
     """
 
@@ -210,9 +213,27 @@ class Models(Settings):
 
 
 class Inference(Settings):
-    """Which of the hospital's studies a federated inference job runs over, and how findings are cleaned."""
+    """Which of the hospital's studies a federated inference job runs over, and what its reports say beside findings.
+
+    Attributes:
+        studies: All, or only those of the patients kept for testing.
+        lesions_from: A segmentation release that was activated here, by its name without the number: its latest
+            activated one finds the lesions that an active classification judges. Empty: it judges whole images.
+        uncertainty: How the model's doubt is measured: by passes with dropout, by the releases of the model's name that
+            were activated here, or not at all.
+        passes: Of Monte-Carlo dropout; more take longer, and only around what was found.
+        second_read_above: A finding whose probability varies by more than this standard deviation over the passes, or
+            over the releases, is marked for a second read.
+        explanation: What shows where an answer comes from: Grad-CAM (a transformer's attention in its place),
+            integrated gradients (the optional extra ``explain``), or nothing.
+    """
 
     studies: Literal["all", "held_out"] = "all"
+    lesions_from: Annotated[str, Field(pattern=r"^([a-z0-9_-]{1,64})?$")] = ""
+    uncertainty: Literal["dropout", "ensemble", "none"] = "dropout"
+    passes: Annotated[int, Field(ge=2, le=200)] = 20
+    second_read_above: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    explanation: Literal["grad_cam", "integrated_gradients", "none"] = "grad_cam"
 
 
 class SiteSettings(Settings):

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from evaluation_cases import evaluation_job
 from fedward.errors import JobRefused, SettingsError
 from fedward.settings.admission import admit, organisations_at_least, refusals
 from fedward.settings.job import Exchange, PublishJob, Sites
@@ -94,6 +95,23 @@ def test_the_bounds_of_training_do_not_hold_for_the_other_kinds() -> None:
     publish = PublishJob(kind="publish", name="publish", sites=Sites(minimum=1))
     assert codes(inference_job(), at) == codes(publish, at) == []
     assert codes(inference_job(), site(bounds={"kinds": ["train"]})) == ["kind_not_allowed"]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "privacy", "code"),
+    [
+        ({}, {}, None),
+        ({"kinds": ["train", "infer"]}, {}, "kind_not_allowed"),
+        ({"exchange_modes": ["secure-sum"]}, {}, "exchange_mode_not_allowed"),
+        ({"min_sites": 3}, {}, "too_few_sites"),
+        ({}, {"max_metric_releases": 0}, "too_many_metric_releases"),
+        ({"networks": [], "max_rounds": 1, "max_patch_voxels": 1}, {"allow_non_private": False}, None),
+    ],
+)
+def test_an_evaluation_is_held_against_what_concerns_it(
+    bounds: dict[str, Any], privacy: dict[str, Any], code: str | None
+) -> None:
+    assert codes(evaluation_job(), site(bounds=bounds, privacy=privacy)) == ([code] if code else [])
 
 
 def test_the_smallest_bound_of_the_job_counts_not_who_is_asked() -> None:
