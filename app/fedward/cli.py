@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -135,7 +136,9 @@ def data_check(
         accepted = sum(verdict.accepted for verdict in verdicts)
         output.print(f"{accepted} accepted, {len(verdicts) - accepted} refused")
         if json_file:
-            write_text(json_file, json.dumps([as_record(v) for v in verdicts], indent=2, ensure_ascii=False) + "\n")
+            write_text(
+                json_file, json.dumps([as_record(v) for v in verdicts], indent=2, ensure_ascii=False) + "\n", mode=0o600
+            )
     raise typer.Exit(0 if accepted else 1)
 
 
@@ -219,16 +222,18 @@ def model_list(site_file: SiteOption = None, as_json: JsonFlag = False) -> None:
 
 @model.command("show")
 def model_show(reference: ReleaseReference, site_file: SiteOption = None, as_json: JsonFlag = False) -> None:
-    """Show a release's passport: what the model is, where it comes from, who signed it."""
+    """Show a release's passport: what the model is, what it stands on and promises, whether it passed the gate."""
     with explained():
         release = _release(reference, site_file)
         passport = release.passport.model_dump(mode="json")
-        signer = vars(release.signer)
+        signer, promised = vars(release.signer), release.passport.line
+        line = promised.model_dump(mode="json") if promised else None
         if as_json:
-            print_json({"passport": passport, "signer": signer})
+            print_json({"passport": passport, "line": line, "signer": signer})
             return
+        shown = {**passport, "privacy of the whole line": line}
         table = Table("", Column(overflow="fold"), show_header=False)
-        for name, value in {**passport, **{f"signer {key}": text for key, text in signer.items()}}.items():
+        for name, value in {**shown, **{f"signer {key}": text for key, text in signer.items()}}.items():
             table.add_row(name, json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value))
         output.print(table)
 
@@ -298,22 +303,37 @@ def infer(
     path: ReadableFolder,
     reference: Annotated[str, typer.Option("--model", metavar="RELEASE", help="A release's folder, or NAME-NUMBER.")],
     out: Annotated[Path, typer.Option("--out", file_okay=False, help="Where the reports go, a folder a series.")],
+    lesions_from: Annotated[
+        str,
+        typer.Option(
+            "--lesions-from", metavar="RELEASE", help="The segmentation whose lesions a classification judges."
+        ),
+    ] = "",
     site_file: SiteOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run a model over every series below PATH and write a report for each, also for those that are refused.
 
-    Exit code 1 when no series could be read.
+    Lesions for a classification come from --lesions-from, else from the release that the site file names; without
+    either it judges whole images. Exit code 1 when no series could be read.
     """
     with explained():
         from fedward.dicom.source import open_source
+        from fedward.inference.load import Chosen, choose_at
+        from fedward.release.model_store import ensemble_with
         from fedward.report.studies import Run, report_studies
         from fedward.settings.site import Compute, DicomSource, read_site_settings
+        from fedward.settings.site import Inference as Asked
 
         release = _release(reference, site_file)
         site = read_site_settings(site_file) if site_file else None
         source = open_source(DicomSource(kind="dicom", path=path))
-        run = Run(release=release, out=out, site=site.name if site else "", now=datetime.now(UTC))
+        detector = _release(lesions_from, site_file) if lesions_from else _own_detector(release, site_file)
+        chosen = choose_at(site, release, detector) if site else Chosen(release, detector)
+        if site:
+            chosen = replace(chosen, others=ensemble_with(release, site, open_hospital(site_file).database))
+        asked = site.inference if site else Asked()
+        run = Run(chosen, out, site=site.name if site else "", now=datetime.now(UTC), asked=asked)
         with progress_bar("inference") as progress:
             counts = report_studies(
                 run,
@@ -323,6 +343,8 @@ def infer(
                 progress=progress,
             )
         _print_signer(release)
+        if detector:
+            _print_signer(detector)
         _print_counts(counts, out, as_json=as_json)
     raise typer.Exit(0 if counts["findings"] + counts["no_findings"] else 1)
 
@@ -339,13 +361,23 @@ def _release(reference: str, site_file: Path | None) -> Release:
     return load_installed(find_installed(hospital.database, reference), state=hospital.site.state)
 
 
+def _own_detector(release: Release, site_file: Path | None) -> Release | None:
+    """Give what the site file names to find the lesions that ``release`` judges, if anything."""
+    from fedward.release.detector import find_detector
+
+    if site_file is None:
+        return None
+    hospital = open_hospital(site_file)
+    return find_detector(release, hospital.site, hospital.database)
+
+
 def _print_signer(release: Release) -> None:
-    signer = release.signer
+    signer, name = release.signer, f"{release.passport.name}-{release.passport.number}"
     if signer.is_verified:
-        text = f"signed by {signer.subject}, checked against the federation's root"
+        text = f"{name}: signed by {signer.subject}, checked against the federation's root"
     else:
         text = (
-            f"signer not checked: it says {signer.subject} ({signer.fingerprint}); "
+            f"{name}: signer not checked, it says {signer.subject} ({signer.fingerprint}); "
             "name the hospital's site file with --site to check it"
         )
     console.print(text, markup=False)

@@ -11,6 +11,7 @@
     ├── UpdateRefused      an update that must not enter a sum
     ├── RoundFailed        a round ended without enough hospitals
     ├── SumRefused         a message of the encrypted sum that must not be followed
+    ├── MessageWithheld    an answer of this hospital that must not leave as it is
     ├── IdentityError      a signature, certificate or roster entry that cannot be trusted
     ├── JobRefused         the site's own rules say no to a job
     ├── ReleaseRefused     a release that must not be installed or run
@@ -181,6 +182,12 @@ class SumRefused(FedwardError):
     )
 
 
+class MessageWithheld(FedwardError):
+    """An answer of this hospital that must not leave as it is: it holds what its kind of message has no field for."""
+
+    codes = frozenset({"unknown_kind", "unknown_field", "unfit_field"})
+
+
 class IdentityError(FedwardError):
     """A signature, certificate or roster entry that cannot be trusted."""
 
@@ -214,6 +221,7 @@ class JobRefused(FedwardError):
             "exchange_mode_not_allowed",
             "non_private_not_allowed",
             "too_few_sites",
+            "too_few_organisations",
             "too_few_patients",
             "too_many_rounds",
             "too_many_steps",
@@ -235,6 +243,9 @@ class JobRefused(FedwardError):
             "round_is_over",
             "valid_too_long",
             "too_many_jobs",
+            "awaiting_approval",
+            "not_approved",
+            "foreign_model",
             "unsigned_job",
             "unexpected_file",
             "linked_file",
@@ -270,7 +281,8 @@ class ReleaseRefused(FedwardError):
             "not_installed",
             "no_active_model",
             "wrong_modality",
-            "task_not_reported",
+            "no_lesion_source",
+            "nothing_to_calibrate",
             "other_task",
             "wrong_descent",
             "wrong_verdict",

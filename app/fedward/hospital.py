@@ -6,11 +6,11 @@ hospital decides by its own site file; what comes from outside is a signed docum
 
 from __future__ import annotations
 
-import hashlib
+import resource
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,26 +18,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward import acceptance
 from fedward.errors import JobRefused, StoreError
 from fedward.federation.ckks import Encrypted
 from fedward.federation.secure_job import sums_at_the_end
 from fedward.federation.secure_messages import Box, Masked
 from fedward.identity.certificates import read_certificate
-from fedward.identity.document import JobDocument, SignedJob, check_signer, verify_job
+from fedward.identity.document import JobDocument, SignedJob
 from fedward.privacy.head import Head
 from fedward.privacy.ledger import Ledger, Terms
 from fedward.privacy.plan import Spent
-from fedward.release.model_store import find_installed, install_release, load_installed, may_run_unasked
+from fedward.release.detector import find_detector, has_detector
+from fedward.release.model_store import ensemble_with, find_installed, install_release, load_installed, may_run_unasked
 from fedward.release.package import Release, ReleaseParts, Trust
-from fedward.release.passport import reported_task
-from fedward.settings.admission import admit
 from fedward.settings.job import EvaluationJob, TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
 from fedward.site_counts import Counted
 from fedward.site_sums import SummedAtSite, SummingHospital
 from fedward.store.audit import Audit
 from fedward.store.database import Database
-from fedward.store.jobs import end_job, remember_job
+from fedward.store.jobs import end_job
 from fedward.store.releases import activate, active_release, release_before, roll_back
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ ShouldStop = Callable[[], bool]
 
 #: Counts that leave a site are rounded to the nearest multiple of this.
 COUNT_STEP = 5
+
+#: What inference counts, by name; see :func:`fedward.report.studies.report_studies`.
+OUTCOMES = frozenset({"findings", "no_findings", "refused", "other_modality"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +137,8 @@ class Hospital(SummingHospital):
             raise StoreError(
                 "unsafe_permissions", f"{site_file} may be read by others; make it yours alone: chmod 600 {site_file}"
             )
+        # What is in a hospital's memory is never written to a disk by a crash.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         return cls(site=site, site_file=site_file, database=Database.open(site.state, site.database))
 
     @property
@@ -148,38 +153,20 @@ class Hospital(SummingHospital):
         return Trust(root, identity.project, self.clock(), revoked=identity.revoked)
 
     def accept(self, signed: SignedJob) -> JobDocument:
-        """Verify a job, hold it against the site's bounds, and keep its id.
+        """Verify a job, hold it against the site's bounds, ask a person where the site file says so, and keep its id.
 
         Raises:
-            IdentityError: who signed it cannot be trusted.
-            JobRefused: the site's rules say no.
+            IdentityError, JobRefused: see :func:`fedward.acceptance.accept`.
         """
-        now = self.clock()
-        document = verify_job(signed, require_identity(self.site), now=now)
-        admit(document.job, sites=document.sites, site=self.site)
-        remember_job(
-            self.database,
-            job_id=document.id,
-            kind=document.job.kind,
-            name=document.job.name,
-            digest=document.digest,
-            now=now,
-            max_per_week=self.site.bounds.max_jobs_per_week,
-        )
-        self.audit.note_policy(hashlib.sha256(self.site_file.read_bytes()).hexdigest())
-        self.audit.note(
-            "job", job=document.id, document=document.digest, job_kind=document.job.kind, name=document.job.name
-        )
-        return document
+        return acceptance.accept(signed, site=self.site, site_file=self.site_file, audit=self.audit, now=self.clock())
 
     def check_signer(self, signed: SignedJob) -> None:
-        """Refuse to go on with a job whose signer the site file, as it stands now, revokes or lists no more.
+        """Refuse to go on with a job whose signer, end date or approval no longer lets it in.
 
         Raises:
-            IdentityError: ``revoked_signer`` or ``unlisted_signer``.
-            SettingsError: the site file has faults.
+            IdentityError, JobRefused, SettingsError: see :func:`fedward.acceptance.check_still_accepted`.
         """
-        check_signer(signed, require_identity(read_site_settings(self.site_file)))
+        acceptance.check_still_accepted(signed, site_file=self.site_file, database=self.database, now=self.clock())
 
     def ledger(self) -> Ledger:
         """Open the site's privacy ledger.
@@ -240,8 +227,8 @@ class Hospital(SummingHospital):
     def install_parts(self, parts: ReleaseParts) -> Release:
         """Verify a release and keep it as a candidate.
 
-        It is activated where the site file says so, unless no report can hold what it answers or, where another model
-        runs, it came around the release gate.
+        It is activated where the site file says so, unless it judges lesions that nothing here finds yet, or a model
+        runs and this hospital did not find it no worse at the gate.
 
         Raises:
             ReleaseRefused: it must not be installed.
@@ -260,7 +247,8 @@ class Hospital(SummingHospital):
         self.audit.note(
             "release", done="installed", name=passport.name, number=passport.number, model=passport.model_sha256
         )
-        if self.site.models.auto_activate and may_run_unasked(passport, self.database):
+        may_run = may_run_unasked(passport, site=self.site.name, database=self.database)
+        if self.site.models.auto_activate and may_run and has_detector(release, self.site, self.database):
             activate(self.database, name=passport.name, number=passport.number, now=self.clock())
             self.audit.note("release", done="activated", name=passport.name, number=passport.number)
         return release
@@ -269,10 +257,11 @@ class Hospital(SummingHospital):
         """Make the installed release ``NAME-NUMBER`` the running model, after checking that it has not changed.
 
         Raises:
-            ReleaseRefused: it is not installed here, has been altered, or is ``task_not_reported``.
+            ReleaseRefused: it is not installed here, has been altered, or ``no_lesion_source``: it judges
+                lesions that nothing here finds.
         """
         stored = find_installed(self.database, reference)
-        reported_task(load_installed(stored, state=self.site.state).passport)
+        find_detector(load_installed(stored, state=self.site.state), self.site, self.database)
         activate(self.database, name=stored.name, number=stored.number, now=self.clock())
         self.audit.note("release", done="activated", name=stored.name, number=stored.number)
         return stored.name, stored.number
@@ -317,15 +306,18 @@ class Hospital(SummingHospital):
         """Run the active model over the site's own studies and write the reports; give rounded counts by outcome.
 
         Raises:
-            ReleaseRefused: no model is active, or it has been altered.
+            ReleaseRefused: no model is active, or it has been altered; ``no_lesion_source``.
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
+        from fedward.inference.load import choose_at
         from fedward.report.studies import Run, report_site
 
         stored = active_release(self.database)
         release = load_installed(stored, state=self.site.state)
         out = self.site.state / "reports" / f"{stored.name}-{stored.number}"
-        run = Run(release=release, out=out, site=self.site.name, now=self.clock())
+        chosen = choose_at(self.site, release, find_detector(release, self.site, self.database))
+        chosen = replace(chosen, others=ensemble_with(release, self.site, self.database))
+        run = Run(chosen=chosen, out=out, site=self.site.name, now=self.clock(), asked=self.site.inference)
         counts = report_site(run, self.site, should_stop=should_stop)
         end_job(self.database, job_id=document.id, now=self.clock())
         self.audit.note("inference", job=document.id, name=stored.name, number=stored.number, **counts)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from fedward.evaluation.summary import summarise, values_by_patient
 from fedward.evaluation.tensorboard import Curves
 from fedward.federation.checks import check_update, public_weight
 from fedward.federation.ckks import Encrypted
-from fedward.federation.secure_job import quantiser_of, sums_metrics
+from fedward.federation.secure_job import quantiser_of, summed_metrics
 from fedward.federation.secure_messages import Box, Masked
 from fedward.identity.document import JobDocument
 from fedward.imaging.cases import SiteData
@@ -35,10 +36,12 @@ from fedward.release.model_store import witness_start
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings
 from fedward.site_ckks import SiteCkks
+from fedward.site_ranges import training_ranges
 from fedward.site_sum import SiteSum
 from fedward.site_sums import SummedAtSite
 from fedward.store.database import Database
 from fedward.store.jobs import witness
+from fedward.store.vault import Vault
 from fedward.training.local import train
 from fedward.training.optimiser import OptimiserState
 from fedward.training.private import train_private
@@ -171,13 +174,14 @@ class SiteTraining(SummedAtSite):
         witness(self.database, job_id=self.document.id, number=number, weights_sha256=digest, now=self.clock())
 
         def make() -> Answer:
-            metrics = self._measure(number, weights, should_stop)
+            metrics = {**self._measure(number, weights, should_stop), **training_ranges(self.data, self.plan, number)}
             update = self._train(number, weights, should_stop) if number <= self.job.training.rounds else None
             return Answer(update, self.weight, metrics)
 
         answer = answer_once(
             self.ledger,
             self._folder,
+            vault=self._vault,
             job_id=self.document.id,
             number=number,
             model_sha256=digest,
@@ -197,8 +201,9 @@ class SiteTraining(SummedAtSite):
         return self.any_sum().masked(number, answer, model_sha256=digest, boxes=boxes)
 
     def in_clear(self, answer: Answer) -> Mapping[str, float]:
-        """Give the numbers of an answer that leave beside the update; an encrypted sum holds noised totals inside."""
-        return {} if self.sum is not None and sums_metrics(self.job) else answer.metrics
+        """Give the numbers of an answer that leave beside the update; an encrypted sum holds the summed ones inside."""
+        inside = summed_metrics(self.job) if self.sum is not None else ()
+        return {name: value for name, value in answer.metrics.items() if name not in inside}
 
     def close(self) -> None:
         """End the job here: free what it did not use, and remove what was kept for its next round."""
@@ -231,7 +236,7 @@ class SiteTraining(SummedAtSite):
                 should_stop=should_stop,
             )
         check_update(result.update, size=self.layout_size, max_norm=self.job.exchange.max_update_norm)
-        result.optimiser_state.save(self._folder / f"optimiser-{number}.npz")
+        result.optimiser_state.save(self._optimiser_file(number), self._vault)
         points = {"training/loss": result.loss, "training/seconds": result.seconds}
         spent = self.plan.spent_after(number)
         with Curves(self._curves_folder) as curves:
@@ -252,12 +257,18 @@ class SiteTraining(SummedAtSite):
         return noised_totals(values_by_patient(cases), noise_multiplier=noise, secret=Secret())
 
     def _optimiser_state(self, number: int) -> OptimiserState | None:
-        path = self._folder / f"optimiser-{number - 1}.npz"
-        return OptimiserState.load(path)
+        return OptimiserState.load(self._optimiser_file(number - 1), self._vault)
 
     def _forget_states_before(self, number: int) -> None:
         for old in range(1, number - _KEPT_STATES + 1):
-            (self._folder / f"optimiser-{old}.npz").unlink(missing_ok=True)
+            self._optimiser_file(old).unlink(missing_ok=True)
+
+    def _optimiser_file(self, number: int) -> Path:
+        return self._folder / f"optimiser-{number}.state"
+
+    @cached_property
+    def _vault(self) -> Vault:
+        return Vault.open(self.site.sealing_key)
 
     @property
     def _folder(self) -> Path:

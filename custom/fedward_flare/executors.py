@@ -27,7 +27,7 @@ from fedward.errors import FedwardError, SettingsError, SumRefused
 from fedward.gating import gate
 from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument, SignedJob
-from fedward_flare import ckks_exchange, counts_exchange, exchange, sum_exchange, tasks
+from fedward_flare import ckks_exchange, counts_exchange, exchange, sum_exchange, tasks, words
 from fedward_flare.signed import decode_signed_job
 
 #: Where the site's service finds the hospital's own file.
@@ -55,7 +55,7 @@ class _SiteExecutor(Executor):
     def _explained(self, task_name: str, work: Callable[[], Shareable]) -> Shareable:
         """Do the work; what leaves, and what is refused, stands in the hospital's audit before it is given back."""
         try:
-            answer = work()
+            answer = words.passed(task_name, work(), words.Names(frozenset(self._document.sites)))
             self._hospital.audit.note("sent", message=task_name, bytes=exchange.size_of(answer), job=self._document.id)
             return answer
         except FedwardError as error:
@@ -66,9 +66,9 @@ class _SiteExecutor(Executor):
             return self._refused(task_name, error)
 
     def _refused(self, task_name: str, error: Exception) -> Shareable:
-        answer = exchange.pack_failure(error)
+        answer = words.failure(error)
         with contextlib.suppress(Exception):  # a hospital that cannot be opened has no audit to write to
-            code = exchange.failure_of(answer) or exchange.INTERNAL_ERROR
+            code = exchange.failure_of(answer) or words.INTERNAL_ERROR
             self._hospital.audit.note("refusal", what=task_name, code=code)
         return answer
 
@@ -155,7 +155,7 @@ class _SummingExecutor(_SiteExecutor):
         return ckks_exchange.pack_total(self._total[1])
 
     def _trusted(self) -> JobDocument:
-        """Give the accepted job, whose signer the site file still lists."""
+        """Give the accepted job, which the site still lets in: its signer, its end date, a person's word."""
         document = self._document
         self._hospital.check_signer(self._signed)
         return document
@@ -208,6 +208,7 @@ class InferenceExecutor(_SiteExecutor):
     """Has the hospital run its own active model over its own studies; only rounded counts come back."""
 
     def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
+        exchange.require_empty(shareable)
         return exchange.pack_done(self._hospital.infer(self._document, should_stop=_should_stop(abort_signal)))
 
 

@@ -10,16 +10,17 @@ from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, RoundFailed
 from fedward.federation.record import SiteOutcome
-from fedward.release.gate import INFERIOR, NON_INFERIOR
+from fedward.release.gate import NON_INFERIOR, NOT_SHOWN
 from fedward.release.package import read_parts
 from fedward_flare import exchange, tasks
 from fedward_flare.controllers import JobController, application_folder
 from fedward_flare.jobs import CANDIDATE, RELEASE, read_candidate
+from fedward_flare.words import INTERNAL_ERROR
 
 Read = Callable[[Shareable], SiteOutcome]
 
 DONE = "done"
-_ANSWERS = frozenset({DONE, NON_INFERIOR, INFERIOR})
+_ANSWERS = frozenset({DONE, NON_INFERIOR, NOT_SHOWN})
 
 
 class _OnceController(JobController):
@@ -81,7 +82,7 @@ def _outcome(answer: Shareable, read: Read) -> SiteOutcome:
     failure = exchange.failure_of(answer)
     if failure is not None:
         # A failure is never an answer, whatever it calls itself.
-        return SiteOutcome(code=exchange.INTERNAL_ERROR if failure in _ANSWERS else failure)
+        return SiteOutcome(code=INTERNAL_ERROR if failure in _ANSWERS else failure)
     try:
         return read(answer)
     except FedwardError as error:
@@ -93,4 +94,4 @@ def _counted(answer: Shareable) -> SiteOutcome:
 
 
 def _judged(answer: Shareable) -> SiteOutcome:
-    return SiteOutcome(code=NON_INFERIOR if exchange.unpack_bit(answer) else INFERIOR)
+    return SiteOutcome(code=NON_INFERIOR if exchange.unpack_bit(answer) else NOT_SHOWN)

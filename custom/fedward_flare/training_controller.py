@@ -18,6 +18,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, ModelError, RoundFailed
+from fedward.evaluation.ranges import collected
 from fedward.evaluation.tensorboard import Curves
 from fedward.federation.algorithms import RoundFacts, State, server_of
 from fedward.federation.best import Choice, global_metric, noised_score
@@ -197,7 +198,9 @@ class TrainController(JobController):
         outcome = current.close(mean, combine=self._server.combine)
         spent = {f"epsilon/{site}": one.epsilon for site, one in self._privacy.items()}
         curves.add(number, {"round/seconds": record.seconds, "round/sites": len(outcome.weights), **spent})
-        if number > 1:
+        if number == 1:
+            self._record = self._record.with_trained_on(collected(summed or outcome.metrics, self._job.input))
+        else:
             self._note_validation(
                 number - 1, weights, metrics=outcome.metrics, shares=outcome.weights, summed=summed, curves=curves
             )

@@ -13,6 +13,7 @@ from fedward.errors import JobRefused, StoreError
 from fedward.federation.averaging import apply_update
 from fedward.hospital import Evaluated, Hospital, RoundTask, TrainedRound
 from fedward.identity.document import JobDocument
+from fedward.imaging.traits import trait_keys
 from fedward.models.initial import initial_weights
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Plan
@@ -211,3 +212,42 @@ def test_a_restored_older_database_is_found_and_nothing_is_trained(site: Site) -
     with pytest.raises(StoreError, match="ledger_rolled_back"):
         do(hospital, document, seen=seen)
     shutil.rmtree(state / "jobs")
+
+
+def ranging(**changes: object) -> TrainingJob:
+    return private_job(range_noise_multiplier=4.0, **changes)
+
+
+def test_what_the_training_images_are_like_leaves_once_noised_and_charged_to_who_trains(site: Site) -> None:
+    job = ranging()
+    hospital, document = begin(site, job)
+    rounds, closing = do(hospital, document, job)
+    assert set(rounds[0].metrics) == set(trait_keys(job.input))
+    assert not set(trait_keys(job.input)) & ({*rounds[1].metrics} | {*closing.metrics})
+    # Noise of deviation 4 x sqrt(5) on each of some 70 counts of at most a dozen patients.
+    values = np.array(list(rounds[0].metrics.values()))
+    assert 5 < values.std() < 14
+    assert not np.isclose(values, np.rint(values), atol=1e-6).all()
+    lines = hospital.ledger().entries().contents
+    charged = [line["spend"]["train"] for line in lines if line["kind"] == "charge"]
+    once = {"kind": "gaussian", "noise_multiplier": 4.0, "releases": 1}
+    assert [once in spend for spend in charged] == [True, False, False]
+    plain_plan, plan = Plan(JOB, hospital.site.privacy), Plan(job, hospital.site.privacy)
+    terms = hospital.ledger().terms
+    more = terms.costs(plan.whole())["train"] - terms.costs(plain_plan.whole())["train"]
+    assert more == pytest.approx(terms.order / (2 * 4.0**2)), "the divergence of one Gaussian release (Mironov 2017)"
+    assert rounds[0].spent.epsilon > plain_plan.spent_after(1).epsilon  # type: ignore[union-attr]
+
+
+def test_a_hospitals_least_noise_holds_for_the_counts_of_its_images_too(site: Site) -> None:
+    site.edit(lambda text: text.replace("[privacy]", "[privacy]\nmin_noise_multiplier = 6.0"))
+    hospital, _ = begin(site)
+    assert Plan(ranging(), hospital.site.privacy).range_noise_multiplier == 6.0
+
+
+def test_the_counts_are_one_of_the_releases_that_a_hospital_bounds(site: Site) -> None:
+    site.edit(lambda text: text.replace("[privacy]", "[privacy]\nmax_metric_releases = 1"))
+    begin(site)
+    with pytest.raises(JobRefused, match="too_many_metric_releases"):
+        begin(site, ranging())
+    begin(site, ranging(metric_releases=0))

@@ -64,7 +64,7 @@ class StubHospital:
         self.installed.append(parts)
 
     def infer(self, document: JobDocument, *, should_stop: Callable[[], bool]) -> dict[str, int]:
-        return {"report_written": 15}
+        return {"findings": 15}
 
 
 @pytest.fixture
@@ -141,7 +141,17 @@ def test_a_release_reaches_the_hospital_as_bytes(text: str, site_file: Path, mon
 
 def test_inference_gives_counts_alone(text: str, site_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     executor = executor_of(InferenceExecutor, text, StubHospital(), monkeypatch)
-    assert exchange.unpack_counts(do(executor, tasks.INFER_TASK, Shareable())) == {"report_written": 15}
+    assert exchange.unpack_counts(do(executor, tasks.INFER_TASK, Shareable())) == {"findings": 15}
+
+
+def test_inference_with_a_model_of_the_servers_is_refused_and_noted(
+    text: str, site_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital = StubHospital()
+    executor = executor_of(InferenceExecutor, text, hospital, monkeypatch)
+    for brought in (exchange.pack_model(GlobalModel(1, WEIGHTS)), Shareable({"anything": 0})):
+        assert exchange.failure_of(do(executor, tasks.INFER_TASK, brought)) == "foreign_model"
+    assert ("refusal", {"what": tasks.INFER_TASK, "code": "foreign_model"}) in hospital.noted
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,15 @@ from safetensors.numpy import load_file
 
 from fedward.errors import FedwardError
 from fedward.federation.record import JobRecord
-from fedward.federation.secure_job import quantiser_of
+from fedward.federation.secure_job import quantiser_of, sums_at_the_end
 from fedward.hospital import Evaluated, TrainedRound
 from fedward.identity.document import JobDocument
+from fedward.imaging.traits import trait_keys
 from fedward.models.initial import initial_weights
 from fedward.privacy.sealed import Answer
 from fedward.settings.job import Exchange, PrivateTraining, Sites, TrainingJob
 from fedward.site_sum import SiteSum
-from fedward_flare import exchange, sum_exchange, tasks
+from fedward_flare import exchange, sum_exchange, tasks, words
 from fedward_flare.jobs import prepare
 from fedward_flare.results import RESULT
 from fedward_flare.signed import encode_signed_job
@@ -51,7 +52,7 @@ class Hospital:
             self.before(self, task, message)
             return self._answer(task, message)
         except FedwardError as error:
-            return exchange.pack_failure(error)
+            return words.failure(error)
         except Silent:
             return None
 
@@ -73,7 +74,7 @@ class Hospital:
         update = np.full(model.weights.size, self.step, np.float32) if task == tasks.TRAIN_TASK else None
         totals = dict.fromkeys(self.sum.quantiser.metrics, 4.5)
         answer = Answer(update, self.weight, totals)
-        if task == tasks.EVALUATE_TASK and not totals:
+        if task == tasks.EVALUATE_TASK and not sums_at_the_end(self.sum.job):
             return exchange.pack_evaluated(Evaluated(self.weight, {}))
         digest = exchange_digest(model.weights)
         masked = self.sum.masked(model.number, answer, model_sha256=digest, boxes=boxes)
@@ -224,6 +225,18 @@ def test_noised_totals_travel_inside_the_sum_and_choose_the_model(run: Callable[
     assert record.status == "completed"
     assert [entry.score for entry in record.rounds] == [pytest.approx(1.0, abs=1e-4)] * 2, "4.5 of 4.5 at every site"
     assert all(entry.metrics == {name: {} for name in SITES} for entry in record.rounds)
+
+
+def test_counts_of_training_images_travel_inside_the_sum_of_the_first_round(run: Callable[..., Run]) -> None:
+    privacy = PrivateTraining(
+        sampling_rate=0.5, noise_multiplier=1.0, clip_norm=1.0, expected_patients=4, range_noise_multiplier=2.0
+    )
+    one = run(privacy=privacy)
+    record = one.go()
+    assert record.status == "completed"
+    assert set(record.trained_on) == set(trait_keys(one.controller._job.input))
+    assert list(record.trained_on.values()) == pytest.approx([3 * 4.5] * len(record.trained_on), abs=1e-3)
+    assert all(entry.metrics == {name: {} for name in SITES} for entry in record.rounds[:1])
 
 
 @pytest.mark.parametrize("task", [tasks.VOTE_TOPIC, tasks.OPEN_TOPIC])

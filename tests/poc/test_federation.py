@@ -13,10 +13,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from fedward.errors import FederationError
+from fedward.imaging.traits import trait_keys
 from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.weights import flattened, layout_of
 from fedward.release.package import read_parts, verify_release
+from fedward.release.passport import TrainedOn
 from fedward.settings.algorithms import FedOpt
 from fedward.settings.job import InferenceJob, PrivateTraining, PublishJob, Sites
 from fedward_flare import processes
@@ -49,7 +51,7 @@ def test_a_training_job_ends_with_a_record_a_model_and_curves(finished: Finished
 
 
 def test_a_released_model_is_installed_and_run_at_every_hospital(finished: FinishedJob, federation: Federation) -> None:
-    release = release_job(finished, federation.workdir)
+    release = release_job(finished, federation.workdir, without_gate=True)
     everybody = Sites(minimum=4, deadline_s=120)
     publish = prepare(PublishJob(kind="publish", name="publish", sites=everybody), federation.workdir, release=release)
     published = federation.session.watch(federation.session.submit(publish), timeout_s=120)
@@ -76,7 +78,12 @@ def test_a_classifier_is_trained_over_an_encrypted_sum_by_an_adaptive_server(fed
 
 def test_a_private_job_is_charged_at_every_hospital_until_the_cap_refuses(federation: Federation) -> None:
     asked = PrivateTraining(
-        sampling_rate=0.5, noise_multiplier=1.0, clip_norm=1.0, expected_patients=4, metric_releases=2
+        sampling_rate=0.5,
+        noise_multiplier=1.0,
+        clip_norm=1.0,
+        expected_patients=4,
+        metric_releases=2,
+        range_noise_multiplier=10.0,
     )
     job = training_job(mode="secure-sum").model_copy(update={"privacy": asked})
     first = federation.run(job)
@@ -87,6 +94,8 @@ def test_a_private_job_is_charged_at_every_hospital_until_the_cap_refuses(federa
     release = verify_release(read_parts(release_job(first, federation.workdir, without_gate=True)))
     assert release.passport.privacy is not None
     assert release.passport.privacy.epsilon == spent[1]["north"]
+    assert set(first.record.trained_on) == set(trait_keys(job.input)), "what the images are like was in the sum"
+    assert release.passport.trained_on == TrainedOn(noised=True, ranges=()), "too few patients to tell under the noise"
     heads = json.loads((federation.workdir.root / "server" / "ledger-heads.json").read_text())
     assert sorted(heads) == sorted(NAMES)
     records = [first.record]
@@ -125,7 +134,7 @@ def in_second_round(federation: Federation, job_id: str, site: str) -> psutil.Pr
                 command = process.cmdline()
                 if "nvflare.private.fed.app.client.worker_process" in command and site in command:
                     state = federation.workdir.hospital(site) / "state" / "jobs" / job_id
-                    if list(state.glob("optimiser-*.npz")):
+                    if list(state.glob("optimiser-*.state")):
                         return process
         time.sleep(0.05)
     raise AssertionError(f"the job's process at {site} did not do a round")

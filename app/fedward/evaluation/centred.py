@@ -14,6 +14,7 @@ from fedward.evaluation.summary import CaseScore
 from fedward.imaging.cases import Case
 from fedward.imaging.centred import Voxel, cut_around, lesion_centres, lesion_is_positive, places_elsewhere
 from fedward.imaging.patches import TrainingCase
+from fedward.models.places import answers_around
 from fedward.models.runtime import Runtime
 from fedward.randomness import Seeded
 from fedward.settings.job import TrainingJob
@@ -115,12 +116,12 @@ def answers_at(
     should_stop: Callable[[], bool],
 ) -> Iterator[Any]:
     """Give what the network says of the patches around ``places``, a batch at a time."""
-    size, batch_size = job.training.patch_size, job.training.batch_size
-    for start in range(0, len(places), batch_size):
+
+    def check(done: int) -> None:
         if should_stop():
-            raise Stopped("aborted", f"validation was asked to end after {start} of {len(places)} places")
-        patches = np.stack([cut_around(case.image, place, size) for place in places[start : start + batch_size]])
-        images = runtime.place_batch(torch.from_numpy(patches.astype(np.float32))[:, None])
-        with torch.inference_mode(), runtime.autocast():
-            answer = module(images)
-        yield answer
+            raise Stopped("aborted", f"validation was asked to end after {done} of {len(places)} places")
+
+    training = job.training
+    return answers_around(
+        module, case.image, places, training.patch_size, batch_size=training.batch_size, runtime=runtime, check=check
+    )

@@ -63,6 +63,8 @@ class JobRecord(_Value):
         sites: Of a job of one task, by site.
         best_round: How many rounds went into the kept model; None while there is none.
         weights_sha256: Of the kept model's flat weights, as the sites have received them.
+        trained_on: In how many patients' images each bin of a trait was seen, over the sites of the first round, as far
+            as it left them: noised in a private job, exact in another one.
     """
 
     format: Literal["fedward-record/1"] = "fedward-record/1"
@@ -78,6 +80,7 @@ class JobRecord(_Value):
     best_round: int | None = None
     best_score: float | None = None
     weights_sha256: str | None = None
+    trained_on: dict[str, float] = Field(default_factory=dict)
 
     @classmethod
     def begin(cls, document: JobDocument) -> Self:
@@ -120,6 +123,10 @@ class JobRecord(_Value):
         return self.model_copy(
             update={"best_round": best.round_number, "best_score": best.score, "weights_sha256": weights_sha256}
         )
+
+    def with_trained_on(self, counts: Mapping[str, float]) -> Self:
+        """Set what the training images are like."""
+        return self.model_copy(update={"trained_on": dict(counts)})
 
     def with_sites(self, sites: Mapping[str, SiteOutcome]) -> Self:
         """Set what the sites of a job of one task have done."""

@@ -6,6 +6,7 @@ from fedward.federation.checks import WEIGHT_STEP
 from fedward.federation.quantise import Quantiser
 from fedward.federation.secure_messages import MOST_ROUNDS, Session
 from fedward.identity.document import JobDocument
+from fedward.imaging.traits import trait_keys
 from fedward.privacy.metrics import PATIENTS, TOTAL
 from fedward.settings.job import EvaluationJob, SummedJob, TrainingJob
 
@@ -38,7 +39,7 @@ def quantiser_of(job: SummedJob, *, size: int, sites: int) -> Quantiser:
         clip=job.exchange.clip,
         weight_cap=job.exchange.weight_cap,
         sites=sites,
-        metrics=(TOTAL, PATIENTS) if sums_metrics(job) else (),
+        metrics=summed_metrics(job),
         metric_bound=_METRIC_BOUND,
     )
     if job.privacy is not None:
@@ -55,6 +56,17 @@ def count_names(count: int) -> tuple[str, ...]:
 def last_sum(job: SummedJob) -> int:
     """Give the number of a job's last sum: the closing validation's, or the only one."""
     return job.training.rounds + 1 if isinstance(job, TrainingJob) else 1
+
+
+def summed_metrics(job: TrainingJob) -> tuple[str, ...]:
+    """Name what travels inside the encrypted sum beside the update, in the vector's order.
+
+    The counts of what training images are like are there without privacy too: each site file decides whether its own
+    enter, and nobody sees which did.
+    """
+    totals = (TOTAL, PATIENTS) if sums_metrics(job) else ()
+    has_ranges = job.privacy is None or job.privacy.range_noise_multiplier is not None
+    return (*totals, *trait_keys(job.input)) if has_ranges else totals
 
 
 def sums_metrics(job: TrainingJob) -> bool:

@@ -7,7 +7,7 @@ permuted and flipped towards the canonical ones. This module holds the one conve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -155,6 +155,14 @@ def to_source_grid(
         labels[box] = np.where(values.max(axis=0) > 1 - foreground, chosen, 0)
         probability[box] = foreground
     return Prediction(labels, probability)
+
+
+def voxel_at(point_mm: Sequence[float], image: ModelImage) -> Shape:
+    """Give the voxel of the model grid nearest to a place in the patient (LPS, mm), at most at its edge."""
+    ras = _LPS_TO_RAS @ [*point_mm, 1.0]
+    index = np.rint(np.linalg.solve(image.affine, ras)[:3])
+    first, second, third = (int(value) for value in np.clip(index, 0, np.array(image.array.shape) - 1))
+    return first, second, third
 
 
 def scale_intensity(array: NDArray[np.float32], settings: Input) -> NDArray[np.float32]:

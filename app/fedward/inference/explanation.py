@@ -15,6 +15,10 @@ from fedward.models.vit3d import ViTClassifier
 Score = Callable[[Any], torch.Tensor]
 
 
+#: Along each axis, of a grid that still tells places apart.
+_LEAST_PLACES = 4
+
+
 def class_score(index: int) -> Score:
     """Explain a class of a classifier: its logit, summed over the batch."""
     return lambda logits: logits[:, index].sum()
@@ -59,7 +63,7 @@ def grad_cam(
         # What follows may work in place: not on what is kept.
         return seen[-1].clone()
 
-    with _evaluating(module), torch.enable_grad():
+    with evaluating(module), torch.enable_grad():
         chosen = layer or deepest_layer(module, images)
         handle = chosen.register_forward_hook(keep)
         try:
@@ -73,7 +77,7 @@ def grad_cam(
         raise ValueError("the answer does not depend on that layer")
     weights = slope.float().mean(dim=(2, 3, 4), keepdim=True)
     speaks = torch.relu((weights * seen[0].detach().float()).sum(dim=1))
-    return _scaled(_enlarged(speaks, images))
+    return scaled(_enlarged(speaks, images))
 
 
 def attention_rollout(network: ViTClassifier, images: torch.Tensor) -> torch.Tensor:
@@ -90,7 +94,7 @@ def attention_rollout(network: ViTClassifier, images: torch.Tensor) -> torch.Ten
         Abnar & Zuidema, Quantifying Attention Flow in Transformers, ACL 2020, section 3.
     """
     layers: list[Any] = [block.get_submodule("attn") for block in network.transformer.blocks]
-    with _evaluating(network), torch.no_grad(), _saving(layers):
+    with evaluating(network), torch.no_grad(), _saving(layers):
         network(images)
         attention = [layer.att_mat.float().mean(dim=1) for layer in layers]
     flow = torch.eye(attention[0].shape[-1], device=images.device).expand_as(attention[0])
@@ -98,11 +102,14 @@ def attention_rollout(network: ViTClassifier, images: torch.Tensor) -> torch.Ten
         # Half of a token passes by the attention, along the residual connection.
         flow = (of_layer + torch.eye(of_layer.shape[-1], device=images.device)) / 2 @ flow
     places = flow[:, 0, 1:].reshape(len(images), *network.grid)
-    return _scaled(_enlarged(places, images))
+    return scaled(_enlarged(places, images))
 
 
 def deepest_layer(module: torch.nn.Module, images: torch.Tensor) -> torch.nn.Module:
     """Find the layer to explain by: a network's own ``explained_layer``, else the last one on the coarsest grid.
+
+    A grid that no longer tells places apart, such as what is left after a last pooling, does not count; where the
+    images are so small that all do, the finest is taken.
 
     Raises:
         ValueError: no layer gives ``(batch, channel, and three places)``.
@@ -110,27 +117,29 @@ def deepest_layer(module: torch.nn.Module, images: torch.Tensor) -> torch.nn.Mod
     own = getattr(module, "explained_layer", None)
     if isinstance(own, torch.nn.Module):
         return own
-    found: list[tuple[int, torch.nn.Module]] = []
+    found: list[tuple[tuple[int, ...], torch.nn.Module]] = []
 
     def note(part: torch.nn.Module, _inputs: object, output: object) -> None:
         if isinstance(output, torch.Tensor) and output.ndim == images.ndim:
-            found.append((math.prod(output.shape[2:]), part))
+            found.append((tuple(output.shape[2:]), part))
 
     handles = [part.register_forward_hook(note) for part in module.modules() if part is not module]
     try:
-        with _evaluating(module), torch.no_grad():
+        with evaluating(module), torch.no_grad():
             module(images[:1])
     finally:
         for handle in handles:
             handle.remove()
     if not found:
         raise ValueError("Grad-CAM needs a network with convolutions")
-    coarsest = min(places for places, _ in found)
-    return [part for places, part in found if places == coarsest][-1]
+    telling = [grid for grid, _ in found if min(grid) >= _LEAST_PLACES]
+    chosen = min(telling, key=math.prod) if telling else max((grid for grid, _ in found), key=math.prod)
+    return [part for grid, part in found if grid == chosen][-1]
 
 
 @contextmanager
-def _evaluating(module: torch.nn.Module) -> Iterator[None]:
+def evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode for a while."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -156,6 +165,7 @@ def _enlarged(places: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.interpolate(places[:, None], size=size, mode="trilinear", align_corners=False)[:, 0]
 
 
-def _scaled(heat: torch.Tensor) -> torch.Tensor:
+def scaled(heat: torch.Tensor) -> torch.Tensor:
+    """Give maps, shape ``(batch, ...)``, none below 0, so that each has its largest value at 1 or is 0 everywhere."""
     most = heat.flatten(1).amax(dim=1).view(-1, 1, 1, 1)
     return torch.where(most > 0, heat / most.clamp_min(torch.finfo(heat.dtype).tiny), torch.zeros_like(heat))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from fedward.dicom.volume import Volume
 from fedward.evaluation.axes import SlicePoint
@@ -65,6 +66,7 @@ def find_lesions(
     findings = Findings(
         study_instance_uid=volume.study_instance_uid,
         series_instance_uid=volume.series_instance_uid,
+        task="segmentation",
         kind="structures" if task.measure == "dice" else "lesions",
         minimum_lesion_mm=task.minimum_lesion_mm,
         minimum_probability=task.minimum_probability,
@@ -75,6 +77,21 @@ def find_lesions(
         left_out=len(regions) - len(listed),
     )
     return Inference(findings, lesion_map)
+
+
+def lesion_cores(lesion_map: NDArray[np.uint8], affine: NDArray[np.float64]) -> tuple[PatientPoint, ...]:
+    """Give, for each lesion in order, the place of its own voxel that lies nearest to its centre, LPS mm.
+
+    The centre itself may lie outside: that of a crescent does.
+    """
+    cores = []
+    for number, box in enumerate(ndimage.find_objects(lesion_map), start=1):
+        voxels = np.argwhere(lesion_map[box] == number) + [side.start for side in box]
+        places = voxels @ affine[:3, :3].T + affine[:3, 3]
+        nearest = int(np.square(places - places.mean(axis=0)).sum(axis=1).argmin())
+        x, y, z = (float(value) for value in places[nearest])
+        cores.append((x, y, z))
+    return tuple(cores)
 
 
 def new_uid(randomness: Secret) -> str:

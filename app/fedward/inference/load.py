@@ -3,35 +3,94 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import ModelError, ReleaseRefused
 from fedward.inference.model import LoadedModel, ModelFacts
+from fedward.inference.own_record import OwnRecord, read_own_record
 from fedward.models.networks import build
-from fedward.models.runtime import Runtime
+from fedward.models.runtime import Runtime, choose_runtime
 from fedward.models.weights import flattened, layout_of, write_weights
+from fedward.release.detector import check_detector
 from fedward.release.package import Release, ReleaseParts, parameters_of
-from fedward.release.passport import Passport, reported_task
+from fedward.release.passport import Passport
+from fedward.settings.site import Compute, SiteSettings
+
+#: Windows at a time; the micro-benchmark measures a step of this size.
+_BATCH = 4
 
 
-def load_model(release: Release, *, runtime: Runtime) -> LoadedModel:
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The releases that run together.
+
+    Attributes:
+        release: The one that answers.
+        detector: For a classification of lesions, the segmentation whose lesions it judges.
+        own: What the hospital found out about them.
+        others: For an ensemble, other releases of the one's name.
+    """
+
+    release: Release
+    detector: Release | None = None
+    own: OwnRecord | None = None
+    others: tuple[Release, ...] = ()
+
+
+def choose_at(site: SiteSettings, release: Release, detector: Release | None) -> Chosen:
+    """Put the releases together with what the hospital found out about them.
+
+    Raises:
+        StoreError: ``cannot_read``: that record is damaged.
+    """
+    passport = release.passport
+    own = read_own_record(
+        site.state,
+        name=passport.name,
+        number=passport.number,
+        model_sha256=passport.model_sha256,
+        detector_sha256=detector.passport.model_sha256 if detector else None,
+    )
+    return Chosen(release, detector, own)
+
+
+def load_chosen(chosen: Chosen, compute: Compute) -> tuple[LoadedModel, Runtime]:
+    """Choose how the releases run on this machine, and load them.
+
+    Raises:
+        ReleaseRefused: ``no_lesion_source``: what should find the lesions that a classification judges cannot, or is
+            missing, or is not needed; and as :func:`load_model`.
+    """
+    check_detector(chosen.detector.passport if chosen.detector else None, of=chosen.release.passport)
+    # What slides over whole volumes takes the time: the machine is asked about that.
+    passport = (chosen.detector or chosen.release).passport
+    runtime = choose_runtime(
+        compute, network=passport.network, task=passport.task, patch_size=passport.patch_size, batch_size=_BATCH
+    )
+    return load_model(chosen, runtime=runtime), runtime
+
+
+def load_model(chosen: Chosen, *, runtime: Runtime) -> LoadedModel:
     """Build the release's network, fill it with its weights and place it on ``runtime``'s device.
 
     Raises:
-        ReleaseRefused: ``altered_model``: the file's parameters are not this network's; ``task_not_reported``.
+        ReleaseRefused: ``altered_model``: the file's parameters are not this network's.
     """
-    passport = release.passport
-    task = reported_task(passport)
+    release, detector, passport = chosen.release, chosen.detector, chosen.release.passport
     module = build(passport.network, task=passport.task)
     write_weights(module, flat_weights(release.parts, passport))
     return LoadedModel(
         facts=facts_of(release),
         network=runtime.place_module(module).eval(),
         input=passport.input,
-        task=task,
+        task=passport.task,
         patch_size=passport.patch_size,
+        detector=load_model(Chosen(detector), runtime=runtime) if detector else None,
+        own=chosen.own,
+        trained_on=passport.trained_on,
     )
 
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from fedward.settings.job import Input, Segmentation
+from fedward.inference.own_record import Calibration, OwnRecord
+from fedward.release.passport import TrainedOn
+from fedward.settings.job import Input
+from fedward.settings.tasks import AnyTask, Classification, Segmentation
 
 if TYPE_CHECKING:
     import torch
@@ -68,12 +71,34 @@ class LoadedModel:
         facts: What every report states.
         network: The network with its weights, in evaluation mode, on its device.
         input: The grid and the intensity scale that it was trained on.
-        task: Its classes, and the smallest lesion that it reports.
-        patch_size: The sliding window, voxels along ``(slice, row, column)`` of the model's grid.
+        task: What it answers.
+        patch_size: The window, voxels along ``(slice, row, column)`` of the model's grid.
+        detector: For a classification of lesions, the segmentation whose lesions it judges; None for every other task
+            and where it judges whole images.
+        own: What this hospital found out about it on its own patients, its calibration among it; None where it did not.
+        trained_on: What its training images were like; None where that is not known.
     """
 
     facts: ModelFacts
     network: torch.nn.Module
     input: Input
-    task: Segmentation
+    task: AnyTask
     patch_size: tuple[int, int, int]
+    detector: LoadedModel | None = None
+    own: OwnRecord | None = None
+    trained_on: TrainedOn | None = None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How this hospital turns its logits into probabilities; None leaves them as they are."""
+        return self.own.calibration if self.own else None
+
+    @property
+    def outliner(self) -> LoadedModel | None:
+        """The model that outlines what is found: this one, its detector, or none where whole images are judged."""
+        return self.detector if isinstance(self.task, Classification) else self
+
+    @property
+    def outline(self) -> Segmentation | None:
+        """What counts as found; None where whole images are judged."""
+        return self.outliner.task.outline if self.outliner else None

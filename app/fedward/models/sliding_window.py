@@ -37,9 +37,13 @@ def predict(
         Stopped: ``aborted``, when ``should_stop`` says so between windows.
     """
     image = to_model_grid(volume, settings)
-    shape = (int(volume.array.shape[0]), int(volume.array.shape[1]), int(volume.array.shape[2]))
-    source = source_grid(shape, volume.affine)
-    return predict_image(module, image, source, patch_size, runtime=runtime, should_stop=should_stop)
+    return predict_image(module, image, grid_of(volume), patch_size, runtime=runtime, should_stop=should_stop)
+
+
+def grid_of(volume: Volume) -> Grid:
+    """Give a volume's own grid."""
+    slices, rows, columns = volume.array.shape
+    return source_grid((slices, rows, columns), volume.affine)
 
 
 def predict_image(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fedward.errors import JobRefused
 from fedward.privacy.accounting import epsilon
 from fedward.privacy.mechanisms import Gaussian, Mechanism, SampledGaussian, Spend, Unprotected
-from fedward.settings.job import PrivateTraining, TrainingJob
+from fedward.settings.job import EvaluationJob, GateJob, PrivateTraining, TrainingJob
 from fedward.settings.site import Privacy
 
 #: The groups of patients; a site's split puts each patient in one of them.
@@ -73,6 +73,18 @@ class Plan:
         return max(self._private.metric_noise_multiplier, self.caps.min_noise_multiplier)
 
     @property
+    def range_noise_multiplier(self) -> float:
+        """The noise of a private job's counts of training images here, likewise.
+
+        Raises:
+            ValueError: the job is not private, or asks for no such counts.
+        """
+        asked = self._private.range_noise_multiplier
+        if asked is None:
+            raise ValueError(f"job {self.job.name} asks for no counts of training images")
+        return max(asked, self.caps.min_noise_multiplier)
+
+    @property
     def crops_at_a_time(self) -> int:
         """How many crops go through the network at a time."""
         batch_size = self.job.training.batch_size
@@ -95,30 +107,37 @@ class Plan:
         """Whether a task validates the model that comes in."""
         return self.measured and number > 1 and self.job.is_validated(number - 1)
 
+    def gives_ranges(self, number: int) -> bool:
+        """Whether what the training images are like leaves with a round: with the first one, or never."""
+        if self.asked is None:
+            return number == 1 and "training_ranges" in self.caps.share_metrics
+        return number == 1 and self.asked.range_noise_multiplier is not None
+
     def round(self, number: int) -> Spend:
         """Give what one task of the job does; the task after the last round validates and trains nothing."""
         trains = number <= self.job.training.rounds
         if self.asked is None:
             shares = self.measures(number) and bool(self.caps.share_metrics)
             return _groups((Unprotected(),) if trains else (), (Unprotected(),) if shares else ())
-        return _groups(self._steps(1) if trains else (), self._releases(1) if self.measures(number) else ())
+        steps = (*self._steps(1), *self._ranges(number)) if trains else ()
+        return _groups(steps, self._releases(1) if self.measures(number) else ())
 
     def whole(self) -> Spend:
         """Give what the whole job does."""
         if self.asked is None:
             return _groups((Unprotected(),), (Unprotected(),) if self.caps.share_metrics else ())
-        return _groups(self._steps(self.job.training.rounds), self._releases(self.asked.metric_releases))
+        steps = (*self._steps(self.job.training.rounds), *self._ranges(1))
+        return _groups(steps, self._releases(self.asked.metric_releases))
 
     def spent_after(self, number: int) -> Spent | None:
         """Give what the job has cost once task ``number`` is answered; None without privacy."""
         if self.asked is None:
             return None
         groups = (
-            self._steps(min(number, self.job.training.rounds)),
+            (*self._steps(min(number, self.job.training.rounds)), *self._ranges(1)),
             self._releases(sum(self.measures(task) for task in range(1, number + 1))),
         )
-        exact = max(epsilon(mechanisms, self.caps.delta) for mechanisms in groups)
-        return Spent(math.ceil(exact * _DECIMALS) / _DECIMALS, self.caps.delta)
+        return max((_spent(mechanisms, self.caps) for mechanisms in groups), key=lambda spent: spent.epsilon)
 
     @property
     def _private(self) -> PrivateTraining:
@@ -130,8 +149,41 @@ class Plan:
         steps = rounds * self.job.training.steps_per_round
         return (SampledGaussian(self._private.sampling_rate, self.noise_multiplier, steps),)
 
+    def _ranges(self, number: int) -> tuple[Mechanism, ...]:
+        return (Gaussian(self.range_noise_multiplier, 1),) if self.gives_ranges(number) else ()
+
     def _releases(self, count: int) -> tuple[Mechanism, ...]:
         return (Gaussian(self.metric_noise_multiplier, count),)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job would do to the patients of a site.
+
+    Attributes:
+        spend: All its mechanisms.
+        spent: What they cost a patient at most; None where the job is not private.
+        noise_multiplier: The smallest noise among them; None where the job is not private.
+    """
+
+    spend: Spend
+    spent: Spent | None
+    noise_multiplier: float | None
+
+
+def cost_of(job: TrainingJob | GateJob | EvaluationJob, caps: Privacy) -> Cost:
+    """Give what a whole job would do under a site's caps: of a gate or an evaluation one noised sum leaves."""
+    if isinstance(job, TrainingJob):
+        plan = Plan(job, caps)
+        spent = plan.spent_after(job.training.rounds + 1)
+        return Cost(plan.whole(), spent, plan.noise_multiplier if job.privacy else None)
+    asked = job.noise_multiplier if isinstance(job, GateJob) else job.privacy.noise_multiplier
+    noise = max(asked, caps.min_noise_multiplier)
+    return Cost({TEST: (Gaussian(noise, 1),)}, _spent((Gaussian(noise, 1),), caps), noise)
+
+
+def _spent(mechanisms: tuple[Mechanism, ...], caps: Privacy) -> Spent:
+    return Spent(math.ceil(epsilon(mechanisms, caps.delta) * _DECIMALS) / _DECIMALS, caps.delta)
 
 
 def check_delta(delta: float, patients: int) -> None:

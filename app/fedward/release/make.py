@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from fedward.errors import ModelError, ReleaseRefused
+from fedward.evaluation.ranges import covered_ranges
 from fedward.federation.record import JobRecord, RoundRecord
 from fedward.identity.certificates import fingerprint
 from fedward.identity.document import JobDocument
+from fedward.imaging.traits import traits_of
 from fedward.models.networks import build
 from fedward.models.weights import Layout, flattened, layout_of
 from fedward.release.gate import GateStatement
 from fedward.release.package import ReleaseParts, parameters_of, sign_release
-from fedward.release.passport import Passport, PrivacyStatement, SiteSpend, check_parent
+from fedward.release.passport import Passport, PrivacyStatement, SiteSpend, TrainedOn, TrainedRange, check_parent
 from fedward.settings.job import TrainingJob
 
 
@@ -81,6 +84,7 @@ def make_release(
         metrics=_metrics(best),
         exchange=job.exchange.mode,
         privacy=_privacy(record, job, asked=document.sites),
+        trained_on=_trained_on(record, job),
         stands_on=parent.descent() if parent else (),
         gate=gate,
         signer=fingerprint(certificate),
@@ -118,6 +122,20 @@ def _privacy(record: JobRecord, job: TrainingJob, *, asked: tuple[str, ...]) -> 
     if silent or not spent:
         raise ReleaseRefused("unfinished_job", f"no privacy spend is recorded for {', '.join(sorted(silent)) or 'any'}")
     return PrivacyStatement(sites=spent)
+
+
+def _trained_on(record: JobRecord, job: TrainingJob) -> TrainedOn | None:
+    """Give the ranges that the sites' counts in the first round tell of."""
+    if not record.trained_on:
+        return None
+    noise = (job.privacy.range_noise_multiplier if job.privacy else None) or 0.0
+    sites = max((len(entry.weights) for entry in record.rounds if entry.number == 1), default=1)
+    deviation = noise * math.sqrt(len(traits_of(job.input)) * sites)
+    ranges = covered_ranges(record.trained_on, job.input, deviation=deviation)
+    return TrainedOn(
+        noised=job.privacy is not None,
+        ranges=tuple(TrainedRange(trait=one.trait, unit=one.unit, low=one.low, high=one.high) for one in ranges),
+    )
 
 
 def _metrics(best: RoundRecord) -> dict[str, float]:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from fedward.errors import JobRefused, ReleaseRefused
 from fedward.identity.document import JobDocument
-from fedward.release.gate import INFERIOR, NON_INFERIOR
+from fedward.release.gate import NON_INFERIOR, NOT_SHOWN
 from fedward.release.package import PASSPORT, Release, ReleaseParts, Trust, read_parts, verify_release, write_release
 from fedward.release.passport import Passport, parse_passport
-from fedward.settings.job import Segmentation, TrainingJob
+from fedward.settings.job import TrainingJob
+from fedward.settings.site import SiteSettings
 from fedward.store.database import Database
 from fedward.store.gates import own_answer
 from fedward.store.jobs import START, was_witnessed, witness, witnessed_models
@@ -21,6 +22,9 @@ from fedward.store.releases import StoredRelease, find_release, remember_release
 
 #: Below the site's state folder.
 MODELS = "models"
+
+#: An ensemble has at most so many members, the running release included.
+_MOST_MEMBERS = 5
 
 
 def release_folder(state: Path, name: str, number: int) -> Path:
@@ -127,13 +131,16 @@ def installed_passport(stored: StoredRelease, *, state: Path) -> Passport:
     return parse_passport(content)
 
 
-def may_run_unasked(passport: Passport, database: Database) -> bool:
+def may_run_unasked(passport: Passport, *, site: str, database: Database) -> bool:
     """Whether a site that activates releases by itself may do so with this one.
 
-    Not with one that no report can hold, nor, where another model runs, with one that came around the gate.
+    A model that runs gives way to the next of its name only where this site itself found it no worse, and to one of
+    another name unless that came around the gate.
     """
-    is_safe = passport.gate.outcome != "without_gate" or not any(one.is_active for one in stored_releases(database))
-    return is_safe and isinstance(passport.task, Segmentation)
+    running = next((stored for stored in stored_releases(database) if stored.is_active), None)
+    if running is not None and running.name == passport.name:
+        return passport.gate.sites.get(site) == NON_INFERIOR
+    return running is None or passport.gate.outcome != "without_gate"
 
 
 def load_installed(stored: StoredRelease, *, state: Path) -> Release:
@@ -172,9 +179,10 @@ def _check_verdict(passport: Passport, *, site: str, database: Database) -> None
     gate = passport.gate
     said = own_answer(database, job_id=gate.job_id, weights_sha256=passport.weights_sha256) if gate.job_id else None
     told = gate.sites.get(site)
-    expected = {None: None, True: NON_INFERIOR, False: INFERIOR}[said]
-    # A bit may have been lost on its way: then the passport says that this site was silent, never that it agreed.
-    if told in (NON_INFERIOR, INFERIOR) and told != expected:
+    expected = {None: None, True: NON_INFERIOR, False: NOT_SHOWN}[said]
+    # A bit may have been lost on its way: then the passport says that this site was silent, and lets nothing pass.
+    is_forged = told in (NON_INFERIOR, NOT_SHOWN) and told != expected
+    if is_forged or (said is False and gate.outcome == "passed"):
         raise ReleaseRefused(
             "wrong_verdict", f"at the gate {gate.job_id} this site said {expected}, the passport says {told}"
         )
@@ -190,3 +198,23 @@ def find_installed(database: Database, reference: str) -> StoredRelease:
     if not name or not number.isdecimal():
         raise ReleaseRefused("not_installed", f"expected NAME-NUMBER such as lung_nodule-1, found {reference!r}")
     return find_release(database, name, int(number))
+
+
+def ensemble_with(release: Release, site: SiteSettings, database: Database) -> tuple[Release, ...]:
+    """Give the earlier releases of a release's name that ran here, the latest first; none unless the site file asks.
+
+    A later one was rolled back from: it is not asked.
+
+    Raises:
+        ReleaseRefused: one has been altered since it was installed.
+    """
+    if site.inference.uncertainty != "ensemble":
+        return ()
+    passport = release.passport
+    earlier = [
+        stored
+        for stored in stored_releases(database)
+        if stored.was_active and stored.name == passport.name and stored.number < passport.number
+    ]
+    latest = sorted(earlier, key=lambda stored: -stored.number)[: _MOST_MEMBERS - 1]
+    return tuple(load_installed(stored, state=site.state) for stored in latest)

@@ -12,7 +12,7 @@ from fedward.errors import IdentityError, ReleaseRefused
 from fedward.identity import canonical
 from fedward.identity.document import JobDocument, Sha256
 from fedward.release.gate import GateStatement
-from fedward.settings.job import ExchangeMode, Input, Segmentation, TrainedNetwork, TrainedTask, TrainingJob
+from fedward.settings.job import ExchangeMode, Input, TrainedNetwork, TrainedTask, TrainingJob
 from fedward.settings.read import Name
 from fedward.settings.site import Fingerprint
 
@@ -52,6 +52,39 @@ class PrivacyStatement(BaseModel):
         return max(site.delta for site in self.sites.values())
 
 
+class TrainedRange(BaseModel):
+    """Between which values one trait of the training images lies, as far as the hospitals' counts tell.
+
+    Attributes:
+        trait: See :class:`fedward.imaging.traits.Trait`.
+        unit: Of both numbers.
+        low: None where the range is open.
+        high: None where the range is open.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    trait: Name
+    unit: Literal["mm", "HU", "stored", "deviations"]
+    low: float | None
+    high: float | None
+
+
+class TrainedOn(BaseModel):
+    """What the images were like that the model was trained on.
+
+    Attributes:
+        noised: Whether the hospitals' counts were noised; then a range holds what many patients have in common, and a
+            trait without a range was seen in too few to tell.
+        ranges: By trait.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    noised: bool
+    ranges: tuple[TrainedRange, ...]
+
+
 class Ancestor(BaseModel):
     """A release in the line from which a model descends.
 
@@ -85,6 +118,7 @@ class Passport(BaseModel):
         exchange: Who could read one hospital's update on its way.
         privacy: What this job's training promises; None where it was not differentially private. What the model
             itself promises is its :attr:`line`'s.
+        trained_on: What the images of this job's training were like; None where no hospital said so.
         stands_on: What it was started from: releases, the latest first.
         gate: Whether every site found it no worse than the release that ran there.
         signer: The fingerprint of the release certificate that signs this passport.
@@ -111,6 +145,7 @@ class Passport(BaseModel):
     metrics: dict[Name, float] = Field(default_factory=dict)
     exchange: ExchangeMode
     privacy: PrivacyStatement | None = None
+    trained_on: TrainedOn | None = None
     stands_on: tuple[Ancestor, ...] = ()
     gate: GateStatement
     signer: Fingerprint
@@ -182,17 +217,3 @@ def check_parent(document: JobDocument, parent: Passport | None) -> None:
     content = hashlib.sha256(parent.content()).hexdigest() if parent else None
     if named != found or (document.release.passport if document.release else None) != content:
         raise ReleaseRefused("wrong_descent", f"job {document.id} starts from {named}, the passport is of {found}")
-
-
-def reported_task(passport: Passport) -> Segmentation:
-    """Give the task of a release whose answers a report can hold.
-
-    Raises:
-        ReleaseRefused: ``task_not_reported``: there is no report for such a task yet.
-    """
-    if not isinstance(passport.task, Segmentation):
-        raise ReleaseRefused(
-            "task_not_reported",
-            f"{passport.name}-{passport.number} does {passport.task.kind}; reports are written of segmentation alone",
-        )
-    return passport.task

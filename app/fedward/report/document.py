@@ -6,8 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from fedward.inference.doubt import Doubt
 from fedward.inference.findings import Findings, Uid
+from fedward.inference.heat import Explanation
+from fedward.inference.likeness import Likeness
 from fedward.inference.model import ModelFacts
+from fedward.inference.own_record import Association
 
 Outcome = Literal["findings", "no_findings", "refused"]
 Spacing = Annotated[float, Field(gt=0)]
@@ -113,9 +117,15 @@ class Report(_Part):
         study: The study.
         series: The series.
         model: The model; null where a series was refused before any model was chosen.
+        lesion_model: The segmentation whose lesions the model judged; null where it found its own or judged the image.
         privacy: What the model's training promises its patients, in words.
+        association: Which measurements go with the model's class among this hospital's own labelled lesions; null where
+            it has not looked, or has too few.
         display_window: How the pictures show intensities, in words; empty for a refused series.
         findings: What was found; null for a refused series.
+        doubt: How much the model doubts each finding; null where nobody asked it.
+        likeness: Whether the image is like those that the model was trained on; null where nobody asked.
+        explanations: How each finding's coloured picture was made, and how much of it lies on the lesion.
         instance_numbers: The Instance Number (0020,0013) of each lesion's slice, in order; null where there is none.
         segmentation: The DICOM SEG; null where there is none.
         segmentation_note: Why there is none; else empty.
@@ -132,9 +142,14 @@ class Report(_Part):
     study: Study
     series: Series
     model: ModelFacts | None
+    lesion_model: ModelFacts | None = None
     privacy: str
+    association: Association | None = None
     display_window: str = ""
     findings: Findings | None
+    doubt: Doubt | None = None
+    likeness: Likeness | None = None
+    explanations: tuple[Explanation, ...] = ()
     instance_numbers: tuple[int | None, ...] = ()
     segmentation: SegmentationFile | None
     segmentation_note: str = ""
@@ -145,7 +160,7 @@ class Report(_Part):
         if self.refusal is not None:
             expected = "refused"
         else:
-            expected = "findings" if self.findings and self.findings.lesions else "no_findings"
+            expected = "findings" if self.findings and self.findings.has_findings else "no_findings"
         if self.outcome != expected or (self.refusal is None) != (self.findings is not None):
             raise ValueError(f"a report with outcome {self.outcome} holds what belongs to {expected}")
         if (self.segmentation is None) != bool(self.segmentation_note):

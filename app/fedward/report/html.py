@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from fedward.report import words
+from fedward.report import second_look, words
 from fedward.report.codes import colour_of
 from fedward.report.document import Report
 from fedward.report.pictures import KeySlice
@@ -24,6 +24,8 @@ def _template() -> Template:
     environment.globals.update(
         words=words,
         page=words.PAGE,
+        second=second_look,
+        look=second_look.LOOK,
         style=(_HERE / "report.css").read_text(encoding="utf-8"),
         colour_of=lambda number: "#{:02x}{:02x}{:02x}".format(*colour_of(number)),
     )

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fedward.dicom.volume import Volume
 from fedward.inference.findings import Lesion
+from fedward.inference.heat import Explanation, Heat
 from fedward.inference.lesions import Inference
+from fedward.report.heat_colours import coloured
 from fedward.report.overlay import Crop, Line, Outline, Rectangle, callipers, outline, rectangle
 from fedward.report.planes import Plane
 from fedward.report.png import encode_png
@@ -43,6 +46,7 @@ class Picture:
         sides: The patient's sides at left, right, top and bottom.
         bar: The length of the scale bar in units.
         bar_mm: Its length in the patient.
+        heat: Base64 of a coloured map over the grey image, empty where there is none.
     """
 
     png: str
@@ -53,16 +57,19 @@ class Picture:
     sides: tuple[str, str, str, str]
     bar: float
     bar_mm: int
+    heat: str = ""
 
 
 @dataclass(frozen=True)
 class KeySlice:
-    """A slice that the page shows: whole, and where there is a lesion also close up."""
+    """A slice that the page shows: whole, of a lesion also close up, and once more with where the answer comes from."""
 
     slice_number: int
     lesion: Lesion | None
     whole: Picture
     close_up: Picture | None
+    heat: Picture | None = None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +78,23 @@ class _Scene:
     volume: Volume
     plane: Plane
     window: DisplayWindow
+    heats: Mapping[int | None, Heat]
 
 
-def key_slices(inference: Inference, volume: Volume, window: DisplayWindow) -> tuple[KeySlice, ...]:
-    """Show the slice of each of the largest lesions; without one, three slices through the series."""
+def key_slices(
+    inference: Inference, volume: Volume, window: DisplayWindow, heats: Sequence[Heat] = ()
+) -> tuple[KeySlice, ...]:
+    """Show the slice of each of the largest lesions; without one, three slices through the series.
+
+    Of an image that is judged as a whole, the slice with the strongest place of its map comes first.
+    """
     lesions = inference.findings.lesions[:MAXIMUM_PICTURED]
-    scene = _Scene(inference, volume, Plane.of(volume), window)
+    by_number = {heat.explanation.number: heat for heat in heats}
+    scene = _Scene(inference, volume, Plane.of(volume), window, by_number)
+    if not lesions and None in by_number:
+        heat = by_number[None]
+        whole, coloured_one = (_picture(scene, heat.slice_number, heat=one) for one in (None, heat))
+        return (KeySlice(heat.slice_number, None, whole, None, coloured_one, heat.explanation),)
     if not lesions:
         count = volume.array.shape[0]
         numbers = sorted({max(1, math.ceil(count * share)) for share in (0.25, 0.5, 0.75)})
@@ -88,7 +106,11 @@ def _of_lesion(scene: _Scene, lesion: Lesion) -> KeySlice:
     crop = _around(lesion, scene.plane)
     whole = _picture(scene, lesion.slice_number, frame=crop)
     close_up = _picture(scene, lesion.slice_number, crop=crop, lesion=lesion)
-    return KeySlice(lesion.slice_number, lesion, whole, close_up)
+    heat = scene.heats.get(lesion.number)
+    if heat is None:
+        return KeySlice(lesion.slice_number, lesion, whole, close_up)
+    shown = _picture(scene, lesion.slice_number, crop=crop, heat=heat)
+    return KeySlice(lesion.slice_number, lesion, whole, close_up, shown, heat.explanation)
 
 
 def _picture(
@@ -98,6 +120,7 @@ def _picture(
     crop: Crop | None = None,
     frame: Crop | None = None,
     lesion: Lesion | None = None,
+    heat: Heat | None = None,
 ) -> Picture:
     plane = scene.plane
     rows, columns = plane.shape
@@ -107,7 +130,7 @@ def _picture(
     numbers = plane.shown(scene.inference.lesion_map[slice_number - 1])[part]
     bar_mm = _bar_mm(crop.columns * crop.column_mm)
     return Picture(
-        png=base64.b64encode(encode_png(scene.window.grey(pixels))).decode("ascii"),
+        png=_base64(encode_png(scene.window.grey(pixels))),
         height=round(crop.rows * crop.row_mm * crop.unit_per_mm, 1),
         outlines=tuple(outline(int(k), numbers == k, crop) for k in np.unique(numbers) if k),
         callipers=callipers(lesion, plane, crop) if lesion else (),
@@ -115,7 +138,12 @@ def _picture(
         sides=plane.sides,
         bar=round(bar_mm * crop.unit_per_mm, 1),
         bar_mm=bar_mm,
+        heat=_base64(encode_png(coloured(plane.shown(heat.values)[part]))) if heat else "",
     )
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
 
 
 def _around(lesion: Lesion, plane: Plane) -> Crop:

@@ -21,6 +21,7 @@ from fedward.randomness import Secret
 from fedward.report.codes import ALGORITHM_FAMILY, codes_of, colour_of
 from fedward.report.document import SegmentationFile
 from fedward.report.words import SEGMENTATION_SERIES
+from fedward.settings.tasks import Segmentation as Task
 
 #: Out of the way of the scanner's own series numbers.
 SERIES_NUMBER = 9001
@@ -63,16 +64,19 @@ def encode_segmentation(
         inference: The lesions and where they are.
         volume: The source.
         headers: Of every slice, in slice order; they are completed in place.
-        model: Named as the algorithm.
+        model: What outlined them is named as the algorithm.
         randomness: Draws the new UIDs.
 
     Raises:
-        ValueError: the headers lack what a DICOM SEG must repeat, such as the frame of reference.
+        ValueError: the headers lack what a DICOM SEG must repeat, such as the frame of reference; or the model
+            outlines nothing.
     """
     _complete(headers, slice_spacing_mm=volume.spacing_mm[0])
     patient_name = _taken_name(headers)
-    facts = model.facts
-    segments = list(_segments(inference.findings, model))
+    outline, facts = model.outline, model.outliner.facts if model.outliner else None
+    if outline is None or facts is None:
+        raise ValueError(f"{model.facts.name} outlines nothing")
+    segments = list(_segments(inference.findings, outline, facts))
     document = Segmentation(
         source_images=list(headers),
         pixel_array=inference.lesion_map,
@@ -105,13 +109,13 @@ def encode_segmentation(
     return EncodedSegmentation(buffer.getvalue(), entry)
 
 
-def _segments(findings: Findings, model: LoadedModel) -> Iterator[SegmentDescription]:
-    algorithm = _algorithm(model.facts)
+def _segments(findings: Findings, outline: Task, facts: ModelFacts) -> Iterator[SegmentDescription]:
+    algorithm = _algorithm(facts)
     if not findings.lesions:
-        codes = codes_of(model.task.classes[0], kind=findings.kind)
+        codes = codes_of(outline.classes[0], kind=findings.kind)
         yield SegmentDescription(
             segment_number=1,
-            segment_label=f"{model.task.classes[0]}: none found"[:64],
+            segment_label=f"{outline.classes[0]}: none found"[:64],
             segmented_property_category=codes.category,
             segmented_property_type=codes.type,
             anatomic_regions=[codes.region] if codes.region else None,

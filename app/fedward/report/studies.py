@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from fedward.dicom.source import StudyCase, open_source
 from fedward.dicom.volume import Verdict
 from fedward.errors import LabelRefused, ReleaseRefused, SeriesRefused, SourceError, Stopped
+from fedward.imaging.grid import to_model_grid
 from fedward.imaging.splits import assign, read_split_key
-from fedward.inference.load import load_model
+from fedward.inference.appraisal import appraise
+from fedward.inference.attributions import require_captum
+from fedward.inference.load import Chosen, load_chosen, load_model
 from fedward.inference.model import LoadedModel
 from fedward.inference.predict import infer_volume
-from fedward.models.runtime import Runtime, choose_runtime
+from fedward.models.runtime import Runtime
 from fedward.randomness import Secret
-from fedward.release.package import Release
-from fedward.release.passport import reported_task
 from fedward.report.write import write_refusal, write_report
 from fedward.settings.site import Compute, SiteSettings
-
-#: Windows at a time; the micro-benchmark measures a step of this size.
-_BATCH = 4
+from fedward.settings.site import Inference as Asked
 
 
 @dataclass(frozen=True)
@@ -31,16 +30,18 @@ class Run:
     """What holds for every series of one run.
 
     Attributes:
-        release: The model's verified release.
+        chosen: The verified releases.
+        asked: What a second look at the findings is to tell.
         out: Where the reports go, a folder a series.
         site: The hospital's name in the federation, empty outside one.
         now: The reports' time, with time zone.
     """
 
-    release: Release
+    chosen: Chosen
     out: Path
     site: str
     now: datetime
+    asked: Asked = field(default_factory=Asked)
 
 
 def report_site(run: Run, site: SiteSettings, *, should_stop: Callable[[], bool] = lambda: False) -> Mapping[str, int]:
@@ -83,10 +84,11 @@ def report_studies(
         Counts under ``findings``, ``no_findings``, ``refused`` and ``other_modality``.
 
     Raises:
-        ReleaseRefused: ``task_not_reported``: no report can hold what the model answers.
+        ReleaseRefused: ``no_lesion_source``: what should find the lesions that a classification judges cannot.
+        SettingsError: ``missing_extra``: captum is asked for and not installed.
     """
-    model, runtime = _load(run.release, compute)
-    randomness = Secret()
+    machine = _Machine.of(run, compute)
+    model = machine.model
     counts = Counter({"findings": 0, "no_findings": 0, "refused": 0, "other_modality": 0})
     for verdict in refused:
         write_refusal(run.out, verdict, facts=model.facts, site=run.site, created=run.now)
@@ -95,42 +97,71 @@ def report_studies(
     for number, study in enumerate(listed, start=1):
         if should_stop():
             raise Stopped("aborted", f"inference was asked to end after {number - 1} of {len(listed)} series")
-        counts[_report(run, study, model, machine=(runtime, randomness), should_stop=should_stop)] += 1
+        counts[_report(run, study, machine, should_stop=should_stop)] += 1
         if progress:
             progress(number, len(listed))
     return dict(counts)
 
 
-def _report(
-    run: Run,
-    study: StudyCase,
-    model: LoadedModel,
-    *,
-    machine: tuple[Runtime, Secret],
-    should_stop: Callable[[], bool],
-) -> str:
+@dataclass(frozen=True, eq=False)
+class _Machine:
+    """What a run keeps in memory.
+
+    Attributes:
+        model: The run's.
+        others: The other members of an ensemble.
+        runtime: Where they run.
+        randomness: Draws UIDs.
+    """
+
+    model: LoadedModel
+    others: tuple[LoadedModel, ...]
+    runtime: Runtime
+    randomness: Secret
+
+    @classmethod
+    def of(cls, run: Run, compute: Compute) -> _Machine:
+        """Load the run's models."""
+        if run.asked.explanation == "integrated_gradients":
+            require_captum()
+        model, runtime = load_chosen(run.chosen, compute)
+        others = tuple(load_model(Chosen(other), runtime=runtime) for other in run.chosen.others)
+        return cls(model, others, runtime, Secret())
+
+
+def _report(run: Run, study: StudyCase, machine: _Machine, *, should_stop: Callable[[], bool]) -> str:
     """Write one series' report and give its outcome; what is wrong with a series costs that series alone."""
+    model, runtime, randomness = machine.model, machine.runtime, machine.randomness
     if study.modality != model.input.modality:
         return "other_modality"
-    runtime, randomness = machine
     try:
         volume = study.read()
-        inference = infer_volume(model, volume, runtime=runtime, randomness=randomness, should_stop=should_stop)
-        write_report(run.out, inference, volume, model=model, site=run.site, created=run.now, randomness=randomness)
+        image = to_model_grid(volume, model.input)
+        inference = infer_volume(
+            model, volume, runtime=runtime, randomness=randomness, image=image, should_stop=should_stop
+        )
+        appraisal = appraise(
+            model,
+            inference,
+            volume,
+            asked=run.asked,
+            runtime=runtime,
+            others=machine.others,
+            image=image,
+            should_stop=should_stop,
+        )
+        write_report(
+            run.out,
+            inference,
+            volume,
+            model=model,
+            site=run.site,
+            created=run.now,
+            randomness=randomness,
+            appraisal=appraisal,
+        )
     except (SeriesRefused, LabelRefused, SourceError, ReleaseRefused) as error:
         verdict = replace(study.verdict, accepted=False, code=error.code, sentence=error.detail)
         write_refusal(run.out, verdict, facts=model.facts, site=run.site, created=run.now)
         return "refused"
-    return "findings" if inference.findings.lesions else "no_findings"
-
-
-def _load(release: Release, compute: Compute) -> tuple[LoadedModel, Runtime]:
-    passport = release.passport
-    runtime = choose_runtime(
-        compute,
-        network=passport.network,
-        task=reported_task(passport),
-        patch_size=passport.patch_size,
-        batch_size=_BATCH,
-    )
-    return load_model(release, runtime=runtime), runtime
+    return "findings" if inference.findings.has_findings else "no_findings"

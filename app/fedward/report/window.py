@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedward.dicom.volume import Volume
 from fedward.report.codes import LUNG_NODULE_CLASSES
-from fedward.settings.job import Input, Segmentation, Window
+from fedward.settings.job import Input, Window
 
 #: What radiologists read lungs with.
 _LUNG_CENTRE, _LUNG_WIDTH = -600, 1500
@@ -32,10 +33,10 @@ class DisplayWindow:
         return np.asarray(np.rint(share * 255), dtype=np.uint8)
 
 
-def choose_window(volume: Volume, settings: Input, task: Segmentation) -> DisplayWindow:
+def choose_window(volume: Volume, settings: Input, classes: Collection[str]) -> DisplayWindow:
     """Choose the lung window for lung nodules on CT, else the model's own, else what spans the series."""
     unit = " HU" if volume.modality == "CT" else ""
-    if volume.modality == "CT" and LUNG_NODULE_CLASSES.intersection(task.classes):
+    if volume.modality == "CT" and LUNG_NODULE_CLASSES.intersection(classes):
         return _around(_LUNG_CENTRE, _LUNG_WIDTH, "Lung window", unit)
     if isinstance(settings.intensity, Window):
         low, high = settings.intensity.low, settings.intensity.high

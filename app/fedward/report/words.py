@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from fedward.inference.findings import Findings, PatientPoint
+from fedward.inference.findings import Assessment, Findings, Lesion, PatientPoint
 from fedward.inference.model import ModelFacts
+from fedward.inference.own_record import Association, Measurement
 
 NOT_FOR_CLINICAL_USE = (
     "Not for clinical use. Written by a research program; no physician has verified it. "
@@ -13,6 +14,7 @@ NOT_FOR_CLINICAL_USE = (
 )
 SEGMENTATION_SERIES = "AI findings, not for clinical use"
 NO_SEGMENTATION_FOR_NIFTI = "A NIfTI source has no DICOM images that a segmentation could refer to."
+NO_SEGMENTATION_OF_IMAGE = "The model judges the image as a whole and outlines nothing."
 NO_SEGMENTATION_OF_REFUSED = "A refused series was not segmented."
 
 #: The page's fixed words, by the name under which the template asks for them.
@@ -53,6 +55,16 @@ PAGE = MappingProxyType(
             "Positions are in the patient: L or R, P or A, H or F of the frame of reference's origin. "
             "The probability is the model's own, averaged over the region; it is not calibrated."
         ),
+        "assessment": "Assessment",
+        "called": "Called",
+        "estimated_diameter": "Diameter, estimated",
+        "association": "What goes with the class at this hospital",
+        "measurement": "Measurement",
+        "fall": "Fall of the AUC",
+        "diameter_note": (
+            "The estimated diameter is what the network says of the patch around the lesion: that of a ball with its "
+            "volume. The axes above are measured on the outline."
+        ),
         "pictures": "Key slices",
         "example_pictures": "Example slices",
         "whole_slice": "Whole slice",
@@ -60,6 +72,7 @@ PAGE = MappingProxyType(
         "orientation_note": "Letters name the patient's sides: R right, L left, A front, P back, H head, F foot.",
         "model": "Model",
         "model_not_run": "The model that was to read it",
+        "lesion_model": "The model that found the lesions",
         "release": "Release",
         "model_hash": "SHA-256 of the model",
         "trained": "Trained",
@@ -87,24 +100,99 @@ _GATES = {
     "without_gate": "RELEASED WITHOUT PASSING IT: it may be worse than the release before",
 }
 
-_MEASURES = {"lesion_dice": "mean lesion Dice", "dice": "mean Dice"}
+_MEASUREMENTS = {
+    "volume_mm3": "Volume",
+    "long_axis_mm": "Long axis",
+    "short_axis_mm": "Short axis",
+    "axes_ratio": "Short over long axis",
+    "mean_intensity": "Mean intensity",
+    "intensity_deviation": "Spread of intensity",
+}
+
+_MEASURES = {
+    "lesion_dice": "mean lesion Dice",
+    "dice": "mean Dice",
+    "auc": "AUC of lesions against other places of their scans",
+    "brier": "mean Brier score, turned so that 1 is certain and right:",
+    "lesion": "mean over lesions of their Dice and of whether they are called rightly",
+}
 
 
 def headline(findings: Findings) -> str:
     """Say the result in one line."""
+    if findings.assessment:
+        return f"The image is called {findings.assessment.called}"
     count = len(findings.lesions)
     if findings.kind == "structures":
-        return "No structure was found" if not count else f"{count} {_plural('structure', count)} outlined"
-    return "No lesion was found" if not count else f"{count} {_plural('lesion', count)} found"
+        found = "No structure was found" if not count else f"{count} {_plural('structure', count)} outlined"
+    else:
+        found = "No lesion was found" if not count else f"{count} {_plural('lesion', count)} found"
+    calls = findings.assessed
+    return f"{found}, {sum(call.is_positive for call in calls)} called {calls[0].positive}" if calls else found
 
 
 def explanation(findings: Findings) -> str:
     """Say what the headline means and what it does not."""
+    if findings.assessment:
+        seen = " The image is larger than what the model looks at: it saw its middle alone." * findings.only_middle
+        calling = _calling("It", findings.assessment)
+        return f"The model judged the image as a whole and outlined nothing. {calling}{seen}"
     if findings.kind == "structures":
         return "Every class of the model is shown as one region."
     if not findings.lesions:
         return f"The model marked no region{_limits(findings)} in this series. That does not prove that there is none."
-    return f"Every connected region{_limits(findings)} that the model marked is listed, by falling long axis."
+    listed = f"Every connected region{_limits(findings)} that the model marked is listed, by falling long axis."
+    return f"{listed} {_calling('One', findings.assessed[0])}" if findings.assessed else listed
+
+
+def _calling(what: str, assessment: Assessment) -> str:
+    """Say when something is called positive."""
+    return f"{what} is called {assessment.positive} from a probability of {assessment.operating_point:g} on."
+
+
+def probability_of(class_name: str) -> str:
+    """Head the column of a class."""
+    return f"Probability of {class_name}"
+
+
+def assessment_note(assessment: Assessment) -> str:
+    """Say what the probabilities are worth, and what the call is not."""
+    worth = (
+        "The probabilities are the network's own; they are not calibrated."
+        if assessment.calibrated_on is None
+        else f"The probabilities were calibrated on {assessment.calibrated_on} "
+        f"{_plural('lesion', assessment.calibrated_on)} of this hospital's own patients."
+    )
+    return f"{worth} A call is not a diagnosis."
+
+
+def association(found: Association) -> str:
+    """Say what the list of measurements is about, and what it is not."""
+    return (
+        f"On {found.lesions} labelled lesions of {found.patients} patients of this hospital, {found.positives} of them "
+        f"{found.positive}, a random forest tells {found.positive} lesions by these measurements with an AUC of "
+        f"{found.auc:.2f}, asked about patients whom it was not grown on. Each number is by how much that AUC falls "
+        "when one measurement is shuffled among the lesions. This is association in this hospital's past patients: it "
+        "is no cause, it does not say why the model judged this patient's lesions so, and measurements that say the "
+        "same share their worth."
+    )
+
+
+def measurement(name: str) -> str:
+    """Name a measurement."""
+    return _MEASUREMENTS.get(name, name)
+
+
+def fall(worth: Measurement) -> str:
+    """Write by how much the AUC falls, with its standard deviation over the shuffles."""
+    return f"{worth.fall:.3f} ± {worth.deviation:.3f}".replace("-", "−")
+
+
+def lesion_title(lesion: Lesion) -> str:
+    """Name a lesion with its axes and, where it is judged, how likely the positive class is."""
+    title = f"{lesion.class_name} {lesion.number}: {lesion.long_axis_mm:.1f} × {lesion.short_axis_mm:.1f} mm"
+    call = lesion.assessment
+    return f"{title}, {call.positive} {call.positive_probability:.2f}" if call else title
 
 
 def _limits(findings: Findings) -> str:

@@ -14,6 +14,7 @@ import fedward
 from fedward.dicom.quiet import quiet_pydicom
 from fedward.dicom.volume import Verdict, Volume
 from fedward.files import whole_folder, write_bytes, write_text
+from fedward.inference.appraisal import Appraisal
 from fedward.inference.lesions import Inference
 from fedward.inference.model import LoadedModel, ModelFacts
 from fedward.randomness import Secret
@@ -37,6 +38,7 @@ def write_report(
     site: str,
     created: datetime,
     randomness: Secret,
+    appraisal: Appraisal | None = None,
 ) -> Path:
     """Write the report of one series into its folder below ``out``; a report that stands there is replaced.
 
@@ -48,6 +50,7 @@ def write_report(
         site: The hospital's name in the federation.
         created: Now, with time zone.
         randomness: Draws the DICOM SEG's UIDs.
+        appraisal: What a second look at the findings told; None where none was taken.
 
     Returns:
         The folder, named after the series.
@@ -57,27 +60,34 @@ def write_report(
         SourceError: a source file has changed since it was read.
     """
     headers = read_headers(volume)
-    window = choose_window(volume, model.input, model.task)
+    window = choose_window(
+        volume, model.input, (*model.task.classes, *(model.outline.classes if model.outline else ()))
+    )
     segmentation, note = _segmentation(inference, volume, headers, model=model, randomness=randomness)
-    findings = inference.findings
+    findings, heats = inference.findings, appraisal.heats if appraisal else ()
     report = Report(
         software=_software(),
         notice=words.NOT_FOR_CLINICAL_USE,
         created=created,
         site=site,
-        outcome="findings" if findings.lesions else "no_findings",
+        outcome="findings" if findings.has_findings else "no_findings",
         patient=patient_of(volume, headers),
         study=study_of(volume, headers),
         series=series_of(volume, headers),
         model=model.facts,
+        lesion_model=model.detector.facts if model.detector else None,
         privacy=words.privacy(model.facts),
+        association=model.own.association if model.own else None,
         display_window=window.sentence,
         findings=findings,
+        doubt=appraisal.doubt if appraisal else None,
+        likeness=appraisal.likeness if appraisal else None,
+        explanations=tuple(heat.explanation for heat in heats),
         instance_numbers=tuple(instance_number(headers, lesion.slice_number) for lesion in findings.lesions),
         segmentation=segmentation.entry if segmentation else None,
         segmentation_note=note,
     )
-    page = render(report, key_slices(inference, volume, window))
+    page = render(report, key_slices(inference, volume, window, heats))
     return _write(out / folder_name(volume.series_instance_uid, ()), report, page, segmentation)
 
 
@@ -130,6 +140,8 @@ def folder_name(series_instance_uid: str, files: Sequence[str]) -> str:
 def _segmentation(
     inference: Inference, volume: Volume, headers: Sequence[Dataset], *, model: LoadedModel, randomness: Secret
 ) -> tuple[EncodedSegmentation | None, str]:
+    if model.outline is None:
+        return None, words.NO_SEGMENTATION_OF_IMAGE
     if not headers:
         return None, words.NO_SEGMENTATION_FOR_NIFTI
     try:

@@ -109,6 +109,8 @@ class PrivateTraining(Settings):
         metric_releases: How many times over the job the hospitals' noised validation totals leave; the last time is
             the closing validation.
         metric_noise_multiplier: Their noise's standard deviation over the largest share of one patient.
+        range_noise_multiplier: The same of the counts that say what the training images are like (spacing,
+            intensities), which leave once; where it is not given, they do not.
     """
 
     sampling_rate: Annotated[float, Field(gt=0, le=1)]
@@ -118,6 +120,12 @@ class PrivateTraining(Settings):
     crops_per_patient: Annotated[int, Field(ge=1, le=256)] = 1
     metric_releases: Annotated[int, Field(ge=0, le=10_000)] = 0
     metric_noise_multiplier: Annotated[float, Field(gt=0, le=1e4)] = 10.0
+    range_noise_multiplier: Annotated[float, Field(gt=0, le=1e4)] | None = None
+
+    @property
+    def all_releases(self) -> int:
+        """How many times noised counts of patients leave over the job."""
+        return self.metric_releases + (self.range_noise_multiplier is not None)
 
 
 #: ``secure-sum``: the server adds up updates that it cannot read, with fewer than a threshold of hospitals on its side;

@@ -20,11 +20,16 @@ Fingerprint = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 NamePatterns = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
+#: The name of the key of what is encrypted at rest, beside the site file.
+STORAGE_KEY = "storage.key"
+
 JobKind = Literal["train", "gate", "publish", "infer", "evaluate"]
 
-#: The numbers that a site may let the coordinator see: of validation, and
-#: ``evaluation``: its row of exact counts in an evaluation.
-ShareableMetric = Literal["validation_score", "validation_false_positives", "validation_cases", "evaluation"]
+#: The numbers that a site may let the coordinator see: of validation; ``training_ranges``: counts of what its training
+#: images are like; and ``evaluation``: its row of exact counts in an evaluation.
+ShareableMetric = Literal[
+    "validation_score", "validation_false_positives", "validation_cases", "training_ranges", "evaluation"
+]
 
 
 class DicomSource(Settings):
@@ -105,14 +110,17 @@ class Bounds(Settings):
 
     ``min_patients`` is the smallest cohort: with fewer training patients there is no training, with fewer validation
     patients none of a private job's validation totals leave, with fewer test patients no evaluation's counts.
-    ``max_hours_valid`` is how long (h) a signed job may be used; of all kinds together at most ``max_jobs_per_week``
-    are taken in any seven days.
+    ``min_sites`` and ``min_organisations`` hold for every sum that an update or a count enters; the roster says which
+    organisation a hospital belongs to, and who is not in it, or revoked, counts for nothing. ``max_hours_valid`` is how
+    long (h) a signed job may be used; of all kinds together at most ``max_jobs_per_week`` are taken in any seven days.
+    A job of a kind in ``needs_approval`` waits for a person here.
     """
 
     kinds: tuple[JobKind, ...] = ("train", "gate", "publish", "infer", "evaluate")
     networks: tuple[Name, ...] = ("unet3d",)
     exchange_modes: tuple[ExchangeMode, ...] = ("secure-sum",)
     min_sites: Annotated[int, Field(ge=1)] = 3
+    min_organisations: Annotated[int, Field(ge=1)] = 3
     min_patients: Annotated[int, Field(ge=1)] = 10
     max_rounds: Annotated[int, Field(ge=1)] = 500
     max_steps: Annotated[int, Field(ge=1)] = 100_000
@@ -120,6 +128,18 @@ class Bounds(Settings):
     max_update_norm: Annotated[float, Field(gt=0)] = 1000.0
     max_hours_valid: Annotated[float, Field(gt=0)] = 168.0
     max_jobs_per_week: Annotated[int, Field(ge=0)] = 100
+    needs_approval: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _only_what_is_taken_waits(self) -> Self:
+        if unknown := sorted(set(self.needs_approval) - set(self.kinds)):
+            raise ValueError(f"needs_approval must be among kinds, which do not list {', '.join(unknown)}")
+        return self
+
+    @property
+    def organisations_in_a_sum(self) -> int:
+        """How many organisations an encrypted sum must hold: each site of the minimum belongs to another one."""
+        return max(self.min_sites, self.min_organisations)
 
 
 class Privacy(Settings):
@@ -136,11 +156,12 @@ class Privacy(Settings):
         max_clip_norm: Of one patient's gradient.
         max_sampling_rate: Of a step's sample.
         max_private_steps: Optimiser steps of a private job.
-        max_metric_releases: How many times a private job's noised validation totals may leave; 0 also refuses gates.
+        max_metric_releases: How many times a private job's noised totals may leave: of validation, and once of what
+            the training images are like; 0 also refuses gates.
         allow_non_private: Whether training without privacy may run; the ledger then notes an infinite epsilon, and the
             cap bounds the private jobs beside it.
-        share_metrics: The exact validation numbers of training without privacy that the coordinator may see, and
-            whether it may see the exact counts of an evaluation; those leave only where ``allow_non_private`` is on.
+        share_metrics: The exact numbers of training without privacy that the coordinator may see, and whether it may
+            see the exact counts of an evaluation; those leave only where ``allow_non_private`` is on.
         merged_ids: Patient key by patient key: the first is the second's other id, so both are one patient.
     """
 
@@ -186,23 +207,46 @@ class Compute(Settings):
 
 
 class Models(Settings):
-    """How a new release becomes the running one: by a person at the site, or by itself."""
+    """How a new release becomes the running one: by a person at the site, or, where the gate lets it, by itself."""
 
     auto_activate: bool = False
 
 
 class Inference(Settings):
-    """Which of the hospital's studies a federated inference job runs over, and how findings are cleaned."""
+    """Which of the hospital's studies a federated inference job runs over, and what its reports say beside findings.
+
+    Attributes:
+        studies: All, or only those of the patients kept for testing.
+        lesions_from: A segmentation release that was activated here, by its name without the number: its latest
+            activated one finds the lesions that an active classification of places judges.
+        uncertainty: How the model's doubt is measured: by passes with dropout, by the releases of the model's name that
+            were activated here, or not at all.
+        passes: Of Monte-Carlo dropout; more take longer, and only around what was found.
+        second_read_above: A finding whose probability varies by more than this standard deviation over the passes, or
+            over the releases, is marked for a second read.
+        explanation: What shows where an answer comes from: Grad-CAM (a transformer's attention in its place),
+            integrated gradients (the optional extra ``explain``), or nothing.
+    """
 
     studies: Literal["all", "held_out"] = "all"
+    lesions_from: Annotated[str, Field(pattern=r"^([a-z0-9_-]{1,64})?$")] = ""
+    uncertainty: Literal["dropout", "ensemble", "none"] = "dropout"
+    passes: Annotated[int, Field(ge=2, le=200)] = 20
+    second_read_above: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    explanation: Literal["grad_cam", "integrated_gradients", "none"] = "grad_cam"
 
 
 class SiteSettings(Settings):
-    """A whole site file. ``database`` is a PostgreSQL URL; empty keeps SQLite in the ``state`` folder."""
+    """A whole site file. ``database`` is a PostgreSQL URL; empty keeps SQLite in the ``state`` folder.
+
+    ``storage_key`` is the file of the key that encrypts the ``state`` folder's prepared cases and sealed updates; by
+    default it lies beside the site file.
+    """
 
     name: Name
     organisation: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
     state: Path = Path("state")
+    storage_key: Path | None = None
     database: Annotated[str, Field(pattern=r"^(postgresql\+pg8000://.{1,500})?$")] = ""
     data: Annotated[tuple[Annotated[DicomSource | NiftiSource, Field(discriminator="kind")], ...], Field(min_length=1)]
     identity: Identity | None = None
@@ -212,6 +256,11 @@ class SiteSettings(Settings):
     compute: Compute = Compute()
     models: Models = Models()
     inference: Inference = Inference()
+
+    @property
+    def sealing_key(self) -> Path:
+        """Where the key lies under which prepared cases and sealed updates are encrypted; made on first use."""
+        return self.storage_key or self.state.parent / STORAGE_KEY
 
     def patient_of(self, patient_key: str) -> str:
         """Give the key under which a patient is known here, whichever of the merged ids a study carries."""
@@ -245,6 +294,7 @@ def read_site_settings(path: Path) -> SiteSettings:
     return site.model_copy(
         update={
             "state": folder / site.state,
+            "storage_key": folder / (site.storage_key or STORAGE_KEY),
             "data": tuple(data_from(source) for source in site.data),
             "identity": identity,
         }

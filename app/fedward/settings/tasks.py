@@ -37,6 +37,11 @@ class Segmentation(Settings):
         """The classes that a hospital's labels must name."""
         return self.classes
 
+    @property
+    def outline(self) -> Segmentation:
+        """What of its voxels counts as found."""
+        return self
+
 
 class Classification(Settings):
     """Say which of ``classes`` an image belongs to.
@@ -86,6 +91,16 @@ class Classification(Settings):
         return (self.positive,) if self.of == "place" else self.classes
 
     @property
+    def outline(self) -> None:
+        """Nothing: it outlines nothing."""
+        return None
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The classes in the order of the logits."""
+        return self.classes
+
+    @property
     def weights(self) -> tuple[float, ...]:
         """One weight a class."""
         return self.class_weights or (1.0,) * len(self.classes)
@@ -106,6 +121,8 @@ class MultiTask(Settings):
             the job.
         typical_diameter_mm: The scale on which the network gives diameters, and on which their errors are counted.
         operating_point: A lesion counts as positive from this probability on.
+        minimum_lesion_mm: In reports, a predicted lesion counts when its long axis is at least this.
+        minimum_probability: And when its voxels have at least this mean probability of being any lesion's.
         measure: What validation reports: for each lesion, the mean of its patch's Dice and of whether it is called
             positive rightly (1 or 0).
     """
@@ -118,6 +135,8 @@ class MultiTask(Settings):
     class_weights: tuple[Weight, Weight] = (1.0, 1.0)
     typical_diameter_mm: Annotated[float, Field(gt=0, le=200)] = 10.0
     operating_point: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    minimum_lesion_mm: Annotated[float, Field(ge=0, le=100)] = 0.0
+    minimum_probability: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
     def _classes_differ(self) -> Self:
@@ -128,6 +147,28 @@ class MultiTask(Settings):
     def label_classes(self) -> tuple[str, ...]:
         """The classes that a hospital's labels must name."""
         return self.classes
+
+    @property
+    def outline(self) -> Segmentation:
+        """What of its voxels counts as found: lesions of any class, whose class is another answer's to say."""
+        return Segmentation(
+            kind="segmentation",
+            classes=("lesion",),
+            measure="lesion_dice",
+            minimum_lesion_mm=self.minimum_lesion_mm,
+            minimum_probability=self.minimum_probability,
+        )
+
+    @property
+    def answers(self) -> tuple[str, str]:
+        """What a lesion is when its logit is low, and when it is high."""
+        others = [name for name in self.classes if name != self.positive]
+        return others[0] if len(self.classes) == 2 and len(others) == 1 else f"not {self.positive}", self.positive
+
+    @property
+    def positive_index(self) -> int:
+        """The positive answer's place among the answers."""
+        return 1
 
 
 AnyTask = Segmentation | Classification | MultiTask

@@ -106,6 +106,13 @@ def active_release(database: Database) -> StoredRelease:
     )
 
 
+def active_of(database: Database, name: str) -> StoredRelease | None:
+    """Give the release of a name that was activated last and not taken back, whether or not another one runs now."""
+    with database.transaction() as session:
+        numbers = [number for activated, number in _activation_stack(session) if activated == name]
+    return find_release(database, name, numbers[-1]) if numbers else None
+
+
 def find_release(database: Database, name: str, number: int) -> StoredRelease:
     """Give one release.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedward.dicom.volume import Volume
-from fedward.inference.lesions import MAXIMUM_LESIONS, Inference, find_lesions
+from fedward.inference.lesions import MAXIMUM_LESIONS, Inference, find_lesions, lesion_cores
 from fedward.randomness import Secret
 from fedward.settings.job import Segmentation
 
@@ -166,3 +166,17 @@ def test_arrays_of_another_grid_are_refused() -> None:
     image = volume((2, 20, 20), np.eye(4))
     with pytest.raises(ValueError, match="volume's grid"):
         find(np.zeros((2, 20, 21), np.uint8), image)
+
+
+def test_a_crescents_core_is_its_own_voxel_though_its_centre_lies_outside() -> None:
+    lesion_map = np.zeros((5, 30, 30), np.uint8)
+    rows, columns = np.mgrid[:30, :30]
+    radius = np.hypot(rows - 15, columns - 15)
+    lesion_map[2][(radius > 8) & (radius < 11) & (columns < 22)] = 2
+    lesion_map[0, 0, 0] = 1
+    first, second = lesion_cores(lesion_map, OBLIQUE)
+    assert first == pytest.approx(OBLIQUE[:3, 3])
+    index = np.rint(np.linalg.solve(OBLIQUE, [*second, 1.0])[:3]).astype(int)
+    assert lesion_map[tuple(index)] == 2
+    middle = np.argwhere(lesion_map == 2).mean(axis=0)
+    assert lesion_map[tuple(np.rint(middle).astype(int))] == 0

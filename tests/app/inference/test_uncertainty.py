@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -19,8 +21,9 @@ from fedward.inference.uncertainty import (
 from fedward.models.networks import build
 from fedward.models.runtime import Runtime
 from fedward.models.sliding_window import foreground_probabilities
+from fedward.models.weights import layout_of
 from fedward.settings.networks import UNet3D
-from network_cases import SEGMENTATION
+from network_cases import CASES, SEGMENTATION
 
 
 def random_answers(seed: int, passes: int, classes: int) -> np.ndarray:
@@ -93,6 +96,25 @@ def test_a_network_without_dropout_is_refused() -> None:
     module = build(UNet3D(name="unet3d", channels=(8, 16)), task=SEGMENTATION)
     with pytest.raises(ValueError, match="without dropout"), dropping(module, seed=0):
         pass
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_every_network_has_a_dropout_that_makes_passes_differ_and_changes_no_layout(name: str) -> None:
+    case = CASES[name]
+    with_dropout = replace(case, network=case.network.model_copy(update={"dropout": 0.3}))
+    module, images = with_dropout.module().eval(), case.images([1])
+    assert layout_of(module) == layout_of(case.module())
+    assert not dropouts(case.module())
+    with dropping(module, seed=1) as dropped, torch.inference_mode():
+        first, second = (_flat(dropped(images)) for _ in range(2))
+        sure = _flat(module.eval()(images))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, sure)
+
+
+def _flat(answer: object) -> torch.Tensor:
+    parts = [answer] if isinstance(answer, torch.Tensor) else [answer.segmentation, answer.malignancy]
+    return torch.cat([part.flatten() for part in parts])
 
 
 def doubt_of(images: torch.Tensor) -> float:

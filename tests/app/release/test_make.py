@@ -15,7 +15,7 @@ from fedward.models.weights import layout_of, named, read_weights
 from fedward.release.gate import FIRST_RELEASE
 from fedward.release.make import make_release
 from fedward.release.package import ReleaseParts, model_bytes, verify_release
-from fedward.release.passport import Passport
+from fedward.release.passport import Passport, TrainedOn, TrainedRange
 from fedward.settings.job import PrivateTraining, StartFrom
 from release_cases import CERTIFICATE, KEY, passport, release_identity, trust
 from trust_cases import NOW, PROJECT, Authority, inference_job, training_job
@@ -178,3 +178,27 @@ def test_a_key_that_is_not_the_certificates_makes_no_release() -> None:
     key, _ = release_identity(Authority())
     with pytest.raises(IdentityError, match="bad_signature"):
         make_release(MODEL, DOCUMENT, record(), number=1, gate=FIRST_RELEASE, now=NOW, key=key, certificate=CERTIFICATE)
+
+
+def test_the_passport_says_what_the_training_images_were_like() -> None:
+    counts = {"trained_slice_spacing_02": 4.0, "trained_slice_spacing_08": 1.0, "trained_no_such_trait": 9.0}
+    assert verify_release(release(record())).passport.trained_on is None
+    trained_on = verify_release(release(record().with_trained_on(counts))).passport.trained_on
+    assert trained_on == TrainedOn(
+        noised=False, ranges=(TrainedRange(trait="slice_spacing", unit="mm", low=0.56, high=2.75),)
+    )
+
+
+def test_a_private_jobs_counts_within_its_noise_tell_nothing() -> None:
+    asked = PRIVATE.privacy.model_copy(update={"range_noise_multiplier": 2.0})  # type: ignore[union-attr]
+    document = new_job_document(
+        PRIVATE.model_copy(update={"privacy": asked}), project=PROJECT, sites=("east", "north", "south"), now=NOW
+    )
+    made = private_record().model_copy(update={"id": document.id})
+    # Two sites in the first round: a deviation of 2 x sqrt(5) x sqrt(2) = 6.3, and 3.5 of those are 22.1.
+    for count, expected in ((22.0, ()), (22.3, ("slice_spacing",))):
+        counted = made.with_trained_on({"trained_slice_spacing_02": count, "trained_slice_spacing_08": -20.0})
+        trained_on = verify_release(release(counted, document=document)).passport.trained_on
+        assert trained_on is not None
+        assert trained_on.noised
+        assert tuple(one.trait for one in trained_on.ranges) == expected

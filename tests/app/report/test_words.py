@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fedward.inference.findings import Findings
+from fedward.inference.findings import Assessment, Findings
 from fedward.inference.model import LoadedModel
 from fedward.report import words
 
@@ -37,6 +37,18 @@ def test_a_private_model_states_its_bound(model: LoadedModel) -> None:
     assert "epsilon 8 at delta 1e-05" in words.privacy(private)
 
 
+def test_one_open_ancestor_is_named_as_a_cause(model: LoadedModel) -> None:
+    descended = model.facts.model_copy(update={"stands_on": ("lung_nodule_segmentation-1",)})
+    assert "this model, or a release that it stands on, was trained without" in words.privacy(descended)
+    assert "or a release" not in words.privacy(model.facts)
+
+
+def test_a_release_around_the_gate_is_shouted(model: LoadedModel) -> None:
+    assert "none to compare with" in words.gate(model.facts)
+    assert "no hospital found it worse" in words.gate(model.facts.model_copy(update={"gate": "passed"}))
+    assert "WITHOUT PASSING" in words.gate(model.facts.model_copy(update={"gate": "without_gate"}))
+
+
 def test_an_unverified_signature_is_shouted(model: LoadedModel) -> None:
     assert words.signature(model.facts) == "verified at this site"
     assert "NOT VERIFIED" in words.signature(model.facts.model_copy(update={"signature_verified": False}))
@@ -61,3 +73,30 @@ def test_a_sentence_begins_with_a_capital_and_ends_with_a_stop() -> None:
     assert words.sentence("slice 3 is missing") == "Slice 3 is missing."
     assert words.sentence("Done.") == "Done."
     assert words.sentence("") == ""
+
+
+SAID = {
+    "probabilities": [
+        {"class_name": "benign", "probability": 0.3},
+        {"class_name": "malignant", "probability": 0.7},
+    ],
+    "positive": "malignant",
+    "operating_point": 0.5,
+    "called": "malignant",
+}
+
+
+def test_an_image_is_called_and_what_that_is_worth_is_said() -> None:
+    judged = findings(task="classification", kind="image", assessment=SAID)
+    assert words.headline(judged) == "The image is called malignant"
+    assert "as a whole and outlined nothing. It is called malignant from a probability of 0.5 on." in (
+        words.explanation(judged)
+    )
+    bare, calibrated = (Assessment.model_validate({**SAID, "calibrated_on": count}) for count in (None, 1))
+    assert "are not calibrated. A call is not a diagnosis." in words.assessment_note(bare)
+    assert "calibrated on 1 lesion of this hospital's own patients" in words.assessment_note(calibrated)
+
+
+def test_a_measurement_without_words_keeps_its_name() -> None:
+    assert words.measurement("axes_ratio") == "Short over long axis"
+    assert words.measurement("sphericity") == "sphericity"

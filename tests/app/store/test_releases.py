@@ -11,7 +11,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fedward.errors import ReleaseRefused
 from fedward.store.database import Database
-from fedward.store.releases import activate, active_release, find_release, remember_release, roll_back, stored_releases
+from fedward.store.releases import (
+    activate,
+    active_of,
+    active_release,
+    find_release,
+    remember_release,
+    roll_back,
+    stored_releases,
+)
 from trust_cases import NOW
 
 NAMES = st.sampled_from(["nodule", "hippocampus"])
@@ -73,6 +81,20 @@ def test_rolling_back_ends_at_the_first_model(database: Database) -> None:
     with pytest.raises(ReleaseRefused, match="no_active_model"):
         roll_back(database, now=NOW)
     assert active_release(database).number == 1
+
+
+def test_a_release_of_a_name_is_the_one_activated_last_and_not_taken_back(database: Database) -> None:
+    for name, number in (("nodule", 1), ("nodule", 2), ("judge", 1)):
+        remember(database, name, number)
+    assert active_of(database, "nodule") is None, "a candidate was never activated"
+    for name, number in (("nodule", 1), ("nodule", 2), ("judge", 1)):
+        activate(database, name=name, number=number, now=NOW)
+    assert active_of(database, "nodule").number == 2
+    assert active_release(database).name == "judge"
+    for _ in range(2):
+        roll_back(database, now=NOW)
+    assert active_of(database, "nodule").number == 1
+    assert active_of(database, "judge") is None
 
 
 def test_the_latest_installed_comes_first(database: Database) -> None:
