@@ -26,7 +26,7 @@ from small_cases import AXIAL, affine_of, ball, volume_of
 from trust_cases import NOW
 
 BALL = Segmentation(kind="segmentation", classes=("ball",), measure="lesion_dice", minimum_lesion_mm=3.0)
-IMAGES = Classification(kind="classification", classes=("none", "ball"), positive="ball")
+PLACES = Classification(kind="classification", classes=("none", "ball"), positive="ball")
 CT = Input(modality="CT", spacing_mm=(2, 2, 2), intensity=Window(kind="window", low=-1000, high=300))
 PATCH = (16, 16, 16)
 SHAPE, SPACING_MM = (24, 32, 36), (2.0, 2.0, 2.0)
@@ -91,7 +91,7 @@ def trained_classifier() -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = DenseNet3D(name="densenet3d", growth_rate=8, blocks=(2, 2), dropout=0.2)
-        module = build(network, task=IMAGES).train()
+        module = build(network, task=PLACES).train()
         optimiser = torch.optim.AdamW(module.parameters(), lr=3e-3)
         for _ in range(60):
             classes = np.arange(8) % 2

@@ -61,8 +61,10 @@ def load_chosen(chosen: Chosen, compute: Compute) -> tuple[LoadedModel, Runtime]
     """Choose how the releases run on this machine, and load them.
 
     Raises:
-        ReleaseRefused: as :func:`load_model`.
+        ReleaseRefused: ``no_lesion_source``: what should find the lesions that a classification judges cannot, or is
+            missing, or is not needed; and as :func:`load_model`.
     """
+    check_detector(chosen.detector.passport if chosen.detector else None, of=chosen.release.passport)
     # What slides over whole volumes takes the time: the machine is asked about that.
     passport = (chosen.detector or chosen.release).passport
     runtime = choose_runtime(
@@ -75,12 +77,9 @@ def load_model(chosen: Chosen, *, runtime: Runtime) -> LoadedModel:
     """Build the release's network, fill it with its weights and place it on ``runtime``'s device.
 
     Raises:
-        ReleaseRefused: ``altered_model``: the file's parameters are not this network's; ``no_lesion_source``: what
-            should find the lesions cannot, or the model needs nothing of the kind.
+        ReleaseRefused: ``altered_model``: the file's parameters are not this network's.
     """
     release, detector, passport = chosen.release, chosen.detector, chosen.release.passport
-    if detector is not None:
-        check_detector(detector.passport, of=passport)
     module = build(passport.network, task=passport.task)
     write_weights(module, flat_weights(release.parts, passport))
     return LoadedModel(

@@ -113,6 +113,7 @@ _MEASURES = {
     "lesion_dice": "mean lesion Dice",
     "dice": "mean Dice",
     "auc": "AUC of lesions against other places of their scans",
+    "brier": "mean Brier score, turned so that 1 is certain and right:",
     "lesion": "mean over lesions of their Dice and of whether they are called rightly",
 }
 
@@ -133,7 +134,9 @@ def headline(findings: Findings) -> str:
 def explanation(findings: Findings) -> str:
     """Say what the headline means and what it does not."""
     if findings.assessment:
-        return f"The model judged the image as a whole and outlined nothing. {_calling('It', findings.assessment)}"
+        seen = " The image is larger than what the model looks at: it saw its middle alone." * findings.only_middle
+        calling = _calling("It", findings.assessment)
+        return f"The model judged the image as a whole and outlined nothing. {calling}{seen}"
     if findings.kind == "structures":
         return "Every class of the model is shown as one region."
     if not findings.lesions:

@@ -28,8 +28,8 @@ from fedward.settings.tasks import MultiTask, Segmentation
 from second_look_cases import (
     BALL,
     CT,
-    IMAGES,
     PATCH,
+    PLACES,
     SHAPE,
     SPACING_MM,
     found_in,
@@ -44,6 +44,7 @@ from small_cases import AXIAL, affine_of, volume_of
 
 SEEDS = range(3)
 MULTITASK = MultiTask(kind="multitask", classes=("benign", "malignant"))
+WHOLE = PLACES.model_copy(update={"of": "image"})
 
 
 def deviations(**scans: float) -> list[float]:
@@ -78,7 +79,7 @@ def test_the_map_lies_on_the_lesion_far_more_than_by_chance(method: str, least: 
 
 def judged(seed: int, **scans: float) -> Appraisal:
     """A second look at what a trained classifier says of the lesions that the trained segmentation finds."""
-    model = model_of(trained_classifier(), IMAGES, detector=model_of(trained()))
+    model = model_of(trained_classifier(), PLACES, detector=model_of(trained()))
     return look(model, scan(seed, **scans), explanation="grad_cam")
 
 
@@ -172,7 +173,7 @@ def test_a_wholly_judged_image_has_one_doubt_and_one_map(method: str, told: str)
     network = ViT3D(
         name="vit3d", window=(24, 32, 40), token=(8, 8, 8), hidden=24, layers=2, heads=3, mlp=32, dropout=0.2
     )
-    model = model_of(untrained(network, IMAGES), IMAGES, patch_size=network.window)
+    model = model_of(untrained(network, WHOLE), WHOLE, patch_size=network.window)
     volume = scan(0)
     seen = look(model, volume, explanation=method)
     (one,) = seen.doubt.findings
