@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 from fedward.errors import JobRefused
 from fedward.federation.record import JobRecord
 from fedward.hospital import Evaluated, TrainedRound
+from fedward.imaging.traits import trait_keys
 from fedward.models.initial import initial_weights
 from fedward.release.package import ReleaseParts, write_release
 from fedward.settings.algorithms import AnyAlgorithm, CoordinateMedian, FedAvgM
@@ -176,6 +177,27 @@ def test_numbers_of_a_site_that_shares_none_are_not_in_the_record(
     record = bench(job, north=trainer(scores=(0.5, 0.6))).run()
     assert set(record.rounds[0].metrics.get("east", {})) == set()
     assert record.rounds[0].metrics["north"] == {"validation_score": 0.5}
+
+
+def test_what_training_images_are_like_is_added_up_in_the_first_round_over_the_sites_that_say_so(
+    job: TrainingJob, bench: Callable[..., Bench]
+) -> None:
+    key = trait_keys(job.input)[4]
+
+    def telling(count: float) -> Site:
+        good = trainer()
+
+        def answer(task: str, message: Shareable) -> Answer:
+            told = good(task, message)
+            if task == tasks.TRAIN_TASK and told is not None:
+                told["fedward.metrics"] = {key: count, "trained_nonsense": 7.0}
+            return told
+
+        return answer
+
+    record = bench(job, north=telling(3.0), east=telling(4.0)).run()
+    assert record.trained_on == {name: 7.0 * (name == key) for name in trait_keys(job.input)}
+    assert bench(job).run().trained_on == {}
 
 
 def test_a_sites_error_costs_its_contribution_of_that_round_alone(
