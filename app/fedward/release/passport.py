@@ -170,6 +170,11 @@ class Passport(BaseModel):
             )
         return PrivacyStatement(sites=sums)
 
+    @property
+    def trainings(self) -> frozenset[str]:
+        """The ids of all jobs of the line: whose patients the model was trained on."""
+        return frozenset({self.job_id, *(ancestor.job_id for ancestor in self.stands_on)})
+
     def descent(self) -> tuple[Ancestor, ...]:
         """Give the line of a model that starts from this one."""
         own = Ancestor(
