@@ -75,7 +75,8 @@ CHANGES = {
     "another configuration": (add("config/other.json"), "unexpected_file"),
     "a pickle": (add("release/model.pkl"), "unexpected_file"),
     "a deep folder": (add("release/deep/model.json"), "unexpected_file"),
-    "a large passport": (add("release/passport.json", " " * (256 * 1024 + 1)), "file_too_large"),
+    "a large passport": (add("release/passport.json", " " * ((1 << 20) + 1)), "file_too_large"),
+    "a large configuration": (add(CONFIG, " " * (256 * 1024 + 1)), "file_too_large"),
     "no configuration": (lambda folder: (folder / CONFIG).unlink(), "unexpected_configuration"),
     "an extra key": (edit(lambda config: config.update(handlers=[])), "unexpected_configuration"),
     "a component": (
