@@ -30,6 +30,8 @@ from nvflare.fuel.f3.streaming.stream_const import (
 )
 from nvflare.fuel.utils.fobs import FOBSContextKey
 from nvflare.private.admin_defs import Message as AdminMessage
+from nvflare.private.admin_defs import MsgHeader
+from nvflare.private.admin_defs import ReturnCode as AdminCode
 from nvflare.private.defs import ERROR_MSG_PREFIX
 
 from fedward_flare import refusal_log, words
@@ -133,17 +135,20 @@ class Sieve:
     def _admin_message(self, message: AdminMessage, depth: int) -> AdminMessage:
         """Keep of an answer to a request of the server its sort, our codes, and what it says of resources."""
         topic = message.topic if message.topic in _ADMIN_TOPICS else WITHHELD
-        kept = AdminMessage(topic, self._body(message.body, depth))
+        is_ok = message.headers.get(MsgHeader.RETURN_CODE) == AdminCode.OK
+        kept = AdminMessage(topic, self._body(message.body, depth, is_ok=is_ok))
         kept.id = message.id
         kept.headers = self._fields(message.headers, FIELDS, depth - 1)
         return kept
 
-    def _body(self, body: object, depth: int) -> object:
+    def _body(self, body: object, depth: int, *, is_ok: bool) -> object:
         if isinstance(body, Mapping):
             return self._table(body, FIELDS, depth - 1)
         text = body if isinstance(body, str) else ""
         if text.lower() == "ok" or text in words.CODES:
             return text
+        if is_ok:
+            return "ok"
         return FAILED if text.startswith(ERROR_MSG_PREFIX) else WITHHELD
 
 
