@@ -56,6 +56,9 @@ def make_site(folder: Path) -> Site:
     (folder / "state").mkdir(mode=0o700)
     (folder / "state" / "split.key").write_bytes(bytes(32))
     trusted = f'[identity]\nproject = "{PROJECT}"\nroot_certificate = "root.pem"\ncoordinators = ["{signer()}"]\n'
+    prints = {name: fingerprint(ROOT.leaf(name)) for name in SITES}
+    line = '{{ name = "{0}", organisation = "{0}", fingerprint = "{1}" }}'
+    trusted += f"hospitals = [{', '.join(line.format(*peer) for peer in prints.items())}]\n"
     made = Site(folder)
     made.site_file.write_text(SITE_FILE.format(name="north") + trusted, encoding="utf-8")
     made.site_file.chmod(0o600)

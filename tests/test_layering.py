@@ -38,14 +38,17 @@ ROOMS: dict[str, set[str]] = {
     "site_counts": set(),
     "site_evaluation": set(),
     "site_training": set(),
+    "acceptance": set(),
     "hospital": {
         "torch", "monai", "pydicom", "highdicom", "safetensors", "sqlalchemy", "cryptography", "scipy", "SimpleITK",
     },
+    "forecast": set(),
     "forgetting": set(),
     "gating": set(),
     "cli": {"typer", "rich"},
     "privacy_cli": {"typer", "rich"},
     "audit_cli": {"typer", "rich"},
+    "site_cli": {"typer", "rich"},
     "calibrate_cli": {"typer", "rich"},
 }  # fmt: skip
 EVERYWHERE = {"numpy", "pydantic"} | set(sys.stdlib_module_names)

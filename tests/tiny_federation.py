@@ -50,6 +50,7 @@ classes = {{ nodule = 1, other = 2 }}
 networks = ["unet3d", "vit3d", "multitask_densenet3d"]
 exchange_modes = ["plain", "secure-sum", "ckks"]
 min_sites = 2
+min_organisations = 2
 min_patients = 3
 
 [privacy]

@@ -220,16 +220,18 @@ def model_list(site_file: SiteOption = None, as_json: JsonFlag = False) -> None:
 
 @model.command("show")
 def model_show(reference: ReleaseReference, site_file: SiteOption = None, as_json: JsonFlag = False) -> None:
-    """Show a release's passport: what the model is, where it comes from, who signed it."""
+    """Show a release's passport: what the model is, what it stands on and promises, whether it passed the gate."""
     with explained():
         release = _release(reference, site_file)
         passport = release.passport.model_dump(mode="json")
-        signer = vars(release.signer)
+        signer, promised = vars(release.signer), release.passport.line
+        line = promised.model_dump(mode="json") if promised else None
         if as_json:
-            print_json({"passport": passport, "signer": signer})
+            print_json({"passport": passport, "line": line, "signer": signer})
             return
+        shown = {**passport, "privacy of the whole line": line}
         table = Table("", Column(overflow="fold"), show_header=False)
-        for name, value in {**passport, **{f"signer {key}": text for key, text in signer.items()}}.items():
+        for name, value in {**shown, **{f"signer {key}": text for key, text in signer.items()}}.items():
             table.add_row(name, json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value))
         output.print(table)
 

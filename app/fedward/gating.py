@@ -25,12 +25,11 @@ from fedward.models.networks import build
 from fedward.models.runtime import choose_runtime
 from fedward.models.weights import flattened, layout_of
 from fedward.privacy.ledger import JobId
-from fedward.privacy.mechanisms import Gaussian, Spend
 from fedward.privacy.non_inferiority import is_non_inferior
-from fedward.privacy.plan import TEST, check_delta
+from fedward.privacy.plan import TEST, check_delta, cost_of
 from fedward.privacy.sealed import Answer, answer_once
 from fedward.randomness import Secret
-from fedward.release.gate import INFERIOR, NON_INFERIOR, CandidateFiles
+from fedward.release.gate import NON_INFERIOR, NOT_SHOWN, CandidateFiles
 from fedward.release.model_store import load_installed
 from fedward.release.package import Release, parameters_of
 from fedward.release.passport import Passport
@@ -77,8 +76,7 @@ def gate(
     ledger, caps = hospital.ledger(), hospital.site.privacy
     patients = {case.patient_key for case in data.cases}
     check_delta(caps.delta, len(patients))
-    noise = max(job.noise_multiplier, caps.min_noise_multiplier)
-    spend: Spend = {TEST: (Gaussian(noise, 1),)}
+    noise, spend = max(job.noise_multiplier, caps.min_noise_multiplier), cost_of(job, caps).spend
     names = {key: ledger.pseudonym(key) for key in patients}
     admitted = ledger.reserve(
         JobId(document.id, job.name, document.digest, document.expires),
@@ -172,4 +170,4 @@ def _close(hospital: Hospital, document: JobDocument, *, bit: bool) -> None:
         )
     hospital.ledger().close(document.id)
     end_job(hospital.database, job_id=document.id, now=now)
-    hospital.audit.note("gate", job=document.id, answer=NON_INFERIOR if bit else INFERIOR)
+    hospital.audit.note("gate", job=document.id, answer=NON_INFERIOR if bit else NOT_SHOWN)

@@ -6,7 +6,6 @@ hospital decides by its own site file; what comes from outside is a signed docum
 
 from __future__ import annotations
 
-import hashlib
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,26 +17,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward import acceptance
 from fedward.errors import JobRefused, StoreError
 from fedward.federation.ckks import Encrypted
 from fedward.federation.secure_job import sums_at_the_end
 from fedward.federation.secure_messages import Box, Masked
 from fedward.identity.certificates import read_certificate
-from fedward.identity.document import JobDocument, SignedJob, check_signer, verify_job
+from fedward.identity.document import JobDocument, SignedJob
 from fedward.privacy.head import Head
 from fedward.privacy.ledger import Ledger, Terms
 from fedward.privacy.plan import Spent
 from fedward.release.detector import find_detector, has_detector
 from fedward.release.model_store import ensemble_with, find_installed, install_release, load_installed, may_run_unasked
 from fedward.release.package import Release, ReleaseParts, Trust
-from fedward.settings.admission import admit
 from fedward.settings.job import EvaluationJob, TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
 from fedward.site_counts import Counted
 from fedward.site_sums import SummedAtSite, SummingHospital
 from fedward.store.audit import Audit
 from fedward.store.database import Database
-from fedward.store.jobs import end_job, remember_job
+from fedward.store.jobs import end_job
 from fedward.store.releases import activate, active_release, release_before, roll_back
 
 if TYPE_CHECKING:
@@ -148,38 +147,20 @@ class Hospital(SummingHospital):
         return Trust(root, identity.project, self.clock(), revoked=identity.revoked)
 
     def accept(self, signed: SignedJob) -> JobDocument:
-        """Verify a job, hold it against the site's bounds, and keep its id.
+        """Verify a job, hold it against the site's bounds, ask a person where the site file says so, and keep its id.
 
         Raises:
-            IdentityError: who signed it cannot be trusted.
-            JobRefused: the site's rules say no.
+            IdentityError, JobRefused: see :func:`fedward.acceptance.accept`.
         """
-        now = self.clock()
-        document = verify_job(signed, require_identity(self.site), now=now)
-        admit(document.job, sites=document.sites, site=self.site)
-        remember_job(
-            self.database,
-            job_id=document.id,
-            kind=document.job.kind,
-            name=document.job.name,
-            digest=document.digest,
-            now=now,
-            max_per_week=self.site.bounds.max_jobs_per_week,
-        )
-        self.audit.note_policy(hashlib.sha256(self.site_file.read_bytes()).hexdigest())
-        self.audit.note(
-            "job", job=document.id, document=document.digest, job_kind=document.job.kind, name=document.job.name
-        )
-        return document
+        return acceptance.accept(signed, site=self.site, site_file=self.site_file, audit=self.audit, now=self.clock())
 
     def check_signer(self, signed: SignedJob) -> None:
-        """Refuse to go on with a job whose signer the site file, as it stands now, revokes or lists no more.
+        """Refuse to go on with a job whose signer, end date or approval no longer lets it in.
 
         Raises:
-            IdentityError: ``revoked_signer`` or ``unlisted_signer``.
-            SettingsError: the site file has faults.
+            IdentityError, JobRefused, SettingsError: see :func:`fedward.acceptance.check_still_accepted`.
         """
-        check_signer(signed, require_identity(read_site_settings(self.site_file)))
+        acceptance.check_still_accepted(signed, site_file=self.site_file, database=self.database, now=self.clock())
 
     def ledger(self) -> Ledger:
         """Open the site's privacy ledger.
@@ -240,8 +221,8 @@ class Hospital(SummingHospital):
     def install_parts(self, parts: ReleaseParts) -> Release:
         """Verify a release and keep it as a candidate.
 
-        It is activated where the site file says so, unless it judges lesions that nothing here finds yet or, where
-        another model runs, it came around the release gate.
+        It is activated where the site file says so, unless it judges lesions that nothing here finds yet, or a model
+        runs and this hospital did not find it no worse at the gate.
 
         Raises:
             ReleaseRefused: it must not be installed.
@@ -260,8 +241,8 @@ class Hospital(SummingHospital):
         self.audit.note(
             "release", done="installed", name=passport.name, number=passport.number, model=passport.model_sha256
         )
-        may_run = may_run_unasked(passport, self.database) and has_detector(release, self.site, self.database)
-        if self.site.models.auto_activate and may_run:
+        may_run = may_run_unasked(passport, site=self.site.name, database=self.database)
+        if self.site.models.auto_activate and may_run and has_detector(release, self.site, self.database):
             activate(self.database, name=passport.name, number=passport.number, now=self.clock())
             self.audit.note("release", done="activated", name=passport.name, number=passport.number)
         return release

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.table import Column, Table
 
 from fedward.cli import JsonFlag, SiteOption, explained, open_hospital, output, print_json
+from fedward.errors import SettingsError
 
 if TYPE_CHECKING:
     from fedward.privacy.accounts import Account
@@ -62,31 +63,33 @@ def plan(
     site_file: SiteOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Say what a training job would cost each patient here, and whether this hospital would take part.
+    """Say what a job would cost each patient whose data it uses, and whether this hospital would take part.
 
     Exit code 1 when the hospital's own bounds or the cap rule it out.
     """
     with explained():
         from fedward.privacy.accounts import jobs_affordable
-        from fedward.privacy.plan import Plan
-        from fedward.settings.admission import refusals
-        from fedward.settings.job import TrainingJob
+        from fedward.privacy.plan import cost_of
+        from fedward.settings.admission import asked_sites, refusals
+        from fedward.settings.job import InferenceJob, Job, PublishJob
         from fedward.settings.read import read_settings
 
         hospital = open_hospital(site_file)
-        job, ledger = read_settings(job_file, TrainingJob), hospital.ledger()
-        planned = Plan(job, hospital.site.privacy)
-        costs = ledger.terms.costs(planned.whole())
-        spent = planned.spent_after(job.training.rounds + 1)
-        reasons = [r.detail for r in refusals(job, sites=job.sites.names or (hospital.site.name,), site=hospital.site)]
+        site = hospital.site
+        job: Job = read_settings(job_file, cast("type[Any]", Job))
+        if isinstance(job, PublishJob | InferenceJob):
+            raise SettingsError("invalid_settings", f"a job of kind {job.kind} costs no patient anything")
+        ledger, planned = hospital.ledger(), cost_of(job, site.privacy)
+        costs, spent = ledger.terms.costs(planned.spend), planned.spent
+        reasons = [r.detail for r in refusals(job, sites=asked_sites(job, site=site), site=site)]
         affordable = jobs_affordable(max(costs.values()), ledger.terms)
-        if not affordable and job.privacy is not None:
+        if not affordable and spent is not None:
             reasons.append(f"its cost is beyond the cap of epsilon {ledger.terms.epsilon:g}")
         result: dict[str, Any] = {
             "job": job.name,
             "epsilon": spent.epsilon if spent else None,
             "delta": spent.delta if spent else None,
-            "noise_multiplier": planned.noise_multiplier if spent else None,
+            "noise_multiplier": planned.noise_multiplier,
             "share_of_budget": max(costs.values()) / ledger.terms.budget if spent else None,
             "refusals": reasons,
         }

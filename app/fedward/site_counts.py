@@ -24,12 +24,12 @@ from fedward.identity.document import JobDocument
 from fedward.privacy.accounting import epsilon
 from fedward.privacy.head import Head
 from fedward.privacy.ledger import JobId, Ledger
-from fedward.privacy.mechanisms import Gaussian, Mechanism
+from fedward.privacy.mechanisms import Gaussian, Mechanism, Unprotected
 from fedward.privacy.plan import Spent
 from fedward.privacy.sealed import Answer, answer_once
 from fedward.randomness import Secret, add_noise
 from fedward.settings.job import EvaluationJob
-from fedward.settings.site import SiteSettings
+from fedward.settings.site import Privacy, SiteSettings
 from fedward.site_ckks import SiteCkks
 from fedward.site_sum import SiteSum
 from fedward.site_sums import SummedAtSite
@@ -119,16 +119,14 @@ class SiteCounts(SummedAtSite):
         return cls(site, document, job, ledger, model_sha256, size, bound, unprotected, secure)
 
     @property
-    def noise_multiplier(self) -> float:
-        """What the job proposes, never less than the site's minimum."""
-        return max(self.job.privacy.noise_multiplier, self.site.privacy.min_noise_multiplier)
+    def noised(self) -> Gaussian:
+        """What the noised counts are to the ledger."""
+        return release_of(self.job, self.site.privacy)
 
     @property
     def spent(self) -> Spent:
         """What the noised counts cost any counted patient."""
-        delta = self.site.privacy.delta
-        exact = epsilon((self._noised,), delta)
-        return Spent(math.ceil(exact * _DECIMALS) / _DECIMALS, delta)
+        return spent_by(self.noised, self.site.privacy.delta)
 
     def reserve(self, groups: Mapping[str, str]) -> frozenset[str]:
         """Reserve the job's cost for every patient who can afford it, and give their keys.
@@ -171,7 +169,7 @@ class SiteCounts(SummedAtSite):
         def make() -> Answer:
             exact = dict(count())
             noised = noised_counts(
-                exact.pop("counted"), bound=self.bound, noise_multiplier=self.noise_multiplier, secret=Secret()
+                exact.pop("counted"), bound=self.bound, noise_multiplier=self.noised.noise_multiplier, secret=Secret()
             )
             values = dict(zip(count_names(self.size), noised.tolist(), strict=True))
             for row, counts in exact.items():
@@ -199,22 +197,16 @@ class SiteCounts(SummedAtSite):
             noised = np.array([answer.metrics[name] for name in count_names(self.size)])
         else:
             noised = self.sum.masked(ONLY_ROUND, answer, model_sha256=self.model_sha256, boxes=boxes)
-        return Counted(noised, self.spent, self.noise_multiplier, rows_of(answer, self.size), self.ledger.head())
+        return Counted(noised, self.spent, self.noised.noise_multiplier, rows_of(answer, self.size), self.ledger.head())
 
     def close(self) -> None:
         """End the job here."""
         self.ledger.close(self.document.id)
         shutil.rmtree(_folder(self.site, self.document), ignore_errors=True)
 
-    @property
-    def _noised(self) -> Mechanism:
-        return Gaussian(self.noise_multiplier, 1)
-
     def _spend(self, groups: Collection[str]) -> dict[str, tuple[Mechanism, ...]]:
-        from fedward.privacy.mechanisms import Unprotected
-
         return {
-            group: (Unprotected(),) if group in self.unprotected else (self._noised,) for group in sorted(set(groups))
+            group: (Unprotected(),) if group in self.unprotected else (self.noised,) for group in sorted(set(groups))
         }
 
     def _check_delta(self, patients: Collection[str]) -> None:
@@ -225,6 +217,16 @@ class SiteCounts(SummedAtSite):
                 f"[privacy] delta is {delta:g}; with {len(patients)} patients it must be at most "
                 f"{0.1 / len(patients):g}",
             )
+
+
+def release_of(job: EvaluationJob, caps: Privacy) -> Gaussian:
+    """Give a job's release of counts at a site: its noise is what is proposed, never less than the site's minimum."""
+    return Gaussian(max(job.privacy.noise_multiplier, caps.min_noise_multiplier), 1)
+
+
+def spent_by(mechanism: Gaussian, delta: float) -> Spent:
+    """Give what a release costs, rounded up."""
+    return Spent(math.ceil(epsilon((mechanism,), delta) * _DECIMALS) / _DECIMALS, delta)
 
 
 def noised_counts(exact: Counts, *, bound: float, noise_multiplier: float, secret: Secret) -> Counts:

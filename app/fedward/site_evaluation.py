@@ -155,7 +155,7 @@ class SiteEvaluation:
             site=self.site.name,
             model_sha256=passport.model_sha256,
             spent=self.counts.spent,
-            noise_multiplier=self.counts.noise_multiplier,
+            noise_multiplier=self.counts.noised.noise_multiplier,
             smallest_cohort=self.site.bounds.min_patients,
             is_shared=bool(self.counts.unprotected),
             created=self.clock(),

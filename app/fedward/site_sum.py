@@ -66,7 +66,9 @@ class SiteSum:
         before = self._read() if self._path.exists() else None
         session = session_of(self.document, self.job, self.quantiser, attempt=attempt, first=first_round)
         signer = signer_of(require_identity(site), name=site.name)
-        state, set_up = begin(session, signer, minimum=site.bounds.min_sites, secret=Secret(), after=before)
+        state, set_up = begin(
+            session, signer, minimum=site.bounds.organisations_in_a_sum, secret=Secret(), after=before
+        )
         self._write(state)
         return set_up
 

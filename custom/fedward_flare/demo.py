@@ -311,5 +311,6 @@ def _print_summary(summary: Mapping[str, Any], workdir: Workdir, console: Consol
         f"  {_program('fedward')} privacy status --site {workdir.site_file(site)}",
         f"  {_program('fedward')} data check {workdir.hospital(site) / 'dicom'}",
         f"  {_program('fedward')} poc up --workdir {root}",
+        f"  {_program('fedward')} job submit {shared('jobs', 'evaluation.toml')} --workdir {root} --watch",
     ):
         console.print(f"  {line}", markup=False)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from nvflare.apis.fl_constant import ReturnCode
-from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 
-from fedward.errors import FedwardError, UpdateRefused
+from fedward.errors import FedwardError, JobRefused, UpdateRefused
 from fedward.federation.ckks import Encrypted
 from fedward.federation.round import DEADLINE_MISSED
 from fedward.federation.secure_messages import Masked
@@ -160,6 +160,17 @@ def unpack_counts(answer: Shareable) -> dict[str, int]:
     if not isinstance(counts, dict) or len(counts) > 100 or not all(_is_count(*item) for item in counts.items()):
         raise UpdateRefused("malformed_message", "expected counts by verdict")
     return dict(counts)
+
+
+def require_empty(message: Shareable) -> None:
+    """Refuse a message that brings anything: inference runs what the hospital activated.
+
+    Raises:
+        JobRefused: ``foreign_model``.
+    """
+    brought = [str(key)[:64] for key in message if key != ReservedHeaderKey.HEADERS]
+    if brought:
+        raise JobRefused("foreign_model", f"expected an empty message, found {', '.join(brought)}")
 
 
 def pack_candidate(files: CandidateFiles) -> Shareable:

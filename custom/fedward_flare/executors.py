@@ -155,7 +155,7 @@ class _SummingExecutor(_SiteExecutor):
         return ckks_exchange.pack_total(self._total[1])
 
     def _trusted(self) -> JobDocument:
-        """Give the accepted job, whose signer the site file still lists."""
+        """Give the accepted job, which the site still lets in: its signer, its end date, a person's word."""
         document = self._document
         self._hospital.check_signer(self._signed)
         return document
@@ -208,6 +208,7 @@ class InferenceExecutor(_SiteExecutor):
     """Has the hospital run its own active model over its own studies; only rounded counts come back."""
 
     def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
+        exchange.require_empty(shareable)
         return exchange.pack_done(self._hospital.infer(self._document, should_stop=_should_stop(abort_signal)))
 
 

@@ -61,5 +61,5 @@ def participants_of(federation: FederationSettings, port: int) -> list[dict[str,
         {**server, **ours},
         *clients,
         {"name": project.coordinator, "type": "admin", "role": "lead", **ours},
-        {"name": project.operator, "type": "admin", "role": "project_admin", **ours},
+        {"name": project.operator, "type": "admin", "role": "org_admin", **ours},
     ]

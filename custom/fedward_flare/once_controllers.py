@@ -10,7 +10,7 @@ from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, RoundFailed
 from fedward.federation.record import SiteOutcome
-from fedward.release.gate import INFERIOR, NON_INFERIOR
+from fedward.release.gate import NON_INFERIOR, NOT_SHOWN
 from fedward.release.package import read_parts
 from fedward_flare import exchange, tasks
 from fedward_flare.controllers import JobController, application_folder
@@ -19,7 +19,7 @@ from fedward_flare.jobs import CANDIDATE, RELEASE, read_candidate
 Read = Callable[[Shareable], SiteOutcome]
 
 DONE = "done"
-_ANSWERS = frozenset({DONE, NON_INFERIOR, INFERIOR})
+_ANSWERS = frozenset({DONE, NON_INFERIOR, NOT_SHOWN})
 
 
 class _OnceController(JobController):
@@ -93,4 +93,4 @@ def _counted(answer: Shareable) -> SiteOutcome:
 
 
 def _judged(answer: Shareable) -> SiteOutcome:
-    return SiteOutcome(code=NON_INFERIOR if exchange.unpack_bit(answer) else INFERIOR)
+    return SiteOutcome(code=NON_INFERIOR if exchange.unpack_bit(answer) else NOT_SHOWN)

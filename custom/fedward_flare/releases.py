@@ -11,7 +11,7 @@ from pathlib import Path
 from fedward.errors import FederationError, FedwardError, ReleaseRefused
 from fedward.files import write_bytes, write_text
 from fedward.identity.certificates import read_certificate
-from fedward.identity.document import JobDocument, parse_document
+from fedward.identity.document import JobDocument, brings_release, parse_document
 from fedward.identity.signing import load_private_key
 from fedward.release.gate import FIRST_RELEASE, GateStatement, gate_statement
 from fedward.release.make import make_release
@@ -33,20 +33,33 @@ def keep_document(prepared: PreparedJob, workdir: Workdir) -> None:
     write_text(folder / SIGNED, encode_signed_job(prepared.signed))
 
 
-def kept_job(job_id: str, workdir: Workdir) -> PreparedJob:
-    """Give a training job that this coordinator has signed, by its id or the id's beginning.
+def kept_job(job_id: str, workdir: Workdir, *, release: Path | None = None) -> PreparedJob:
+    """Give a job that this coordinator has signed, by its id or the id's beginning: the very document, to bring again.
+
+    Args:
+        job_id: The job's.
+        workdir: Where the coordinator's folder lies.
+        release: The folder of the release that a publishing job brings.
 
     Raises:
         FederationError: ``unknown_job``.
+        ReleaseRefused: ``missing_part``: a publishing job came without its release; ``altered_model``: with another.
     """
     found = [path.parent for path in (workdir.coordinator / "jobs").glob(f"{job_id}*/{SIGNED}")]
     if len(found) != 1 or not re.fullmatch(r"[0-9a-f]{1,32}", job_id):
         raise FederationError("unknown_job", f"the coordinator's folder has {len(found)} jobs {job_id}")
     signed = decode_signed_job((found[0] / SIGNED).read_text(encoding="utf-8"))
     document = parse_document(signed.document)
-    if document.job.kind != "train":
-        raise FederationError("unknown_job", f"job {document.id} is of kind {document.job.kind}: submit it anew")
-    return PreparedJob(document=document, signed=signed, release=started_from(document.job, workdir))
+    release = release or started_from(document.job, workdir)
+    if not brings_release(document.job):
+        release = None
+    elif release is None:
+        raise ReleaseRefused("missing_part", f"job {document.id} brings a release: name its folder")
+    elif read_parts(release).hashes != document.release:
+        raise ReleaseRefused("altered_model", f"{release} is not the release that job {document.id} brings")
+    trained = document.candidate
+    candidate = workdir.job(trained.job_id) if trained else None
+    return PreparedJob(document=document, signed=signed, release=release, candidate=candidate)
 
 
 def release_job(finished: FinishedJob, workdir: Workdir, *, without_gate: bool = False) -> Path:
@@ -83,6 +96,15 @@ def release_job(finished: FinishedJob, workdir: Workdir, *, without_gate: bool =
     folder = workdir.releases / f"{document.job.name}-{number}"
     write_release(folder, parts, mode=0o755)
     return folder
+
+
+def gate_lets_pass(finished: FinishedJob, workdir: Workdir) -> bool:
+    """Whether a finished gate lets its model pass.
+
+    Raises:
+        FederationError: ``unknown_job``: this coordinator did not submit it.
+    """
+    return gate_statement(_document(finished, workdir), finished.record, attempts=1).outcome == "passed"
 
 
 def _gate(finished: FinishedJob, workdir: Workdir, *, without_gate: bool) -> GateStatement:

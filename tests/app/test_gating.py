@@ -17,10 +17,10 @@ from fedward.identity.document import Candidate, JobDocument
 from fedward.models.initial import initial_weights
 from fedward.privacy.mechanisms import Gaussian
 from fedward.release.gate import CandidateFiles, GateStatement
-from fedward.settings.job import GateJob, Sites
+from fedward.settings.job import GateJob, Sites, TrainingJob
 from fedward.store.releases import active_release
 from hospital_cases import Site, Trained, document_of, make_site, signed
-from tiny_federation import classifying, training_job
+from tiny_federation import classifying, multitasking, training_job
 
 JOB = training_job(rounds=2, minimum=2)
 UNTRAINED = initial_weights(JOB)
@@ -45,9 +45,9 @@ def well_trained(folder: Path) -> np.ndarray:
     return train_alone(Site(folder).open().site, job)
 
 
-def witnessed(hospital: Hospital, weights: np.ndarray) -> Trained:
+def witnessed(hospital: Hospital, weights: np.ndarray, job: TrainingJob = JOB) -> Trained:
     """A training job in which this hospital received ``weights``."""
-    document = hospital.accept(signed(document_of(JOB)))
+    document = hospital.accept(signed(document_of(job)))
     rounds = (hospital.train_round(RoundTask(document, 1, weights)),)
     hospital.ledger().close(document.id)
     return Trained(document, rounds, weights)
@@ -172,20 +172,48 @@ def test_only_the_named_model_of_an_accepted_training_is_judged(site: Site) -> N
         gate(hospital, asked(hospital, unknown), files_of(unknown))
 
 
+@pytest.mark.parametrize(("spacing_mm", "passes"), [(2.0, True), (5.0, False)])
+def test_each_model_is_scored_on_the_grid_that_it_was_trained_for(site: Site, spacing_mm: float, passes: bool) -> None:
+    hospital = site.open()
+    weights = well_trained(site.folder)
+    hospital.install_parts(witnessed(hospital, weights).release())
+    # The same weights on a coarser grid find less of each ball; on one grid for both there would be no difference.
+    grid = JOB.input.model_copy(update={"spacing_mm": (spacing_mm,) * 3})
+    trained = witnessed(hospital, weights + np.float32(1e-7), JOB.model_copy(update={"input": grid}))
+    document = asked(hospital, trained, GATE.model_copy(update={"margin": 0.2, "confidence": 0.5}))
+    assert gate(hospital, document, files_of(trained)) == passes
+
+
+@pytest.mark.parametrize("job", [classifying(JOB), multitasking(JOB)], ids=lambda job: job.task.kind)
+def test_a_model_of_another_task_is_compared_with_the_latest_that_is_installed(site: Site, job: TrainingJob) -> None:
+    hospital = site.open()
+    weights = initial_weights(job)
+    hospital.install_parts(witnessed(hospital, weights, job).release())
+    trained = witnessed(hospital, weights, job)
+    document = asked(hospital, trained, GATE.model_copy(update={"margin": 0.5, "confidence": 0.5}))
+    assert gate(hospital, document, files_of(trained))
+    assert hospital.ledger().entries().jobs[document.id].charged("test") == (Gaussian(0.05, 1),)
+
+
+def test_bytes_that_are_no_model_are_refused_and_cost_nothing(site: Site) -> None:
+    hospital = site.open()
+    trained = witnessed(hospital, UNTRAINED)
+    document = asked(hospital, trained)
+    with pytest.raises(ReleaseRefused, match="altered_model"):
+        gate(hospital, document, CandidateFiles(b"\x80\x04pickle", trained.document.content()))
+    assert document.id not in hospital.ledger().entries().jobs
+
+
 def test_a_release_that_does_another_task_is_not_compared(site: Site) -> None:
     hospital = site.open()
-    job = classifying(JOB)
-    document = hospital.accept(signed(document_of(job)))
-    other = Trained(
-        document, (hospital.train_round(RoundTask(document, 1, initial_weights(job))),), initial_weights(job)
-    )
-    hospital.install_parts(other.release())
+    other = classifying(JOB)
+    hospital.install_parts(witnessed(hospital, initial_weights(other), other).release())
     trained = witnessed(hospital, UNTRAINED)
     with pytest.raises(ReleaseRefused, match="other_task"):
         gate(hospital, asked(hospital, trained), files_of(trained))
 
 
-@pytest.mark.parametrize("told", ["inferior", "non_inferior"])
+@pytest.mark.parametrize("told", ["not_shown", "non_inferior"])
 def test_no_passport_can_say_what_this_hospital_did_not(site: Site, told: str) -> None:
     hospital = site.open()
     hospital.install_parts(witnessed(hospital, UNTRAINED).release())
@@ -202,11 +230,34 @@ def test_no_passport_can_say_what_this_hospital_did_not(site: Site, told: str) -
             hospital.install_parts(parts)
 
 
+@pytest.mark.parametrize("told", ["non_inferior", "no_active_model", "too_few_patients"])
+def test_no_passport_can_turn_this_hospitals_no_into_a_pass(site: Site, told: str) -> None:
+    hospital = site.open()
+    hospital.install_parts(witnessed(hospital, well_trained(site.folder)).release())
+    trained = witnessed(hospital, UNTRAINED)
+    document = asked(hospital, trained)
+    assert not gate(hospital, document, files_of(trained))
+    statement = GateStatement(outcome="passed", job_id=document.id, sites={"north": told})
+    with pytest.raises(ReleaseRefused, match="wrong_verdict"):
+        hospital.install_parts(trained.release(2, gate=statement))
+    honest = GateStatement(outcome="without_gate", job_id=document.id, sites={"north": "not_shown"})
+    hospital.install_parts(trained.release(2, gate=honest))
+
+
 def test_a_passport_that_names_a_gate_which_this_hospital_never_saw_is_not_installed(site: Site) -> None:
     hospital = site.open()
     statement = GateStatement(outcome="passed", job_id="a" * 32, sites={"north": "non_inferior"})
     with pytest.raises(ReleaseRefused, match="wrong_verdict"):
         hospital.install_parts(witnessed(hospital, UNTRAINED).release(gate=statement))
+
+
+def test_a_release_that_this_hospital_was_not_asked_about_waits_for_a_person(site: Site) -> None:
+    hospital = site.open()
+    hospital.install_parts(witnessed(hospital, UNTRAINED).release())
+    others = GateStatement(outcome="passed", job_id="a" * 32, sites={"east": "non_inferior"})
+    hospital.install_parts(witnessed(hospital, UNTRAINED + np.float32(0.1)).release(2, gate=others))
+    hospital.install_parts(witnessed(hospital, UNTRAINED + np.float32(0.2)).release(3))
+    assert active_release(hospital.database).number == 1
 
 
 def test_a_release_around_the_gate_waits_for_a_person_where_another_runs(site: Site) -> None:

@@ -120,6 +120,7 @@ def test_an_ensemble_asks_the_releases_that_ran_here(site: Site) -> None:
     for number in (1, 2):
         parts = trained.release(number)
         hospital.install(hospital.accept(signed(publishing(parts))), parts)
+    hospital.activate("ball-2")
     hospital.infer(hospital.accept(signed(document_of(inference_job()))))
     first, second = (reports_of(site, f"ball-{number}") for number in (1, 2))
     assert (len(first), len(second)) == (0, 12)
@@ -284,6 +285,7 @@ def test_a_roll_back_checks_the_model_that_it_goes_back_to(site: Site) -> None:
     trained = train(hospital)
     for number in (1, 2):
         hospital.install_parts(trained.release(number))
+    assert hospital.activate("ball-2") == ("ball", 2)
     assert hospital.roll_back() == ("ball", 1)
     assert hospital.activate("ball-2") == ("ball", 2)
     model = site.folder / "state" / "models" / "ball-1" / "model.safetensors"

@@ -81,7 +81,9 @@ def summed() -> tuple[CkksRounds, Network]:
     rounds._agreement, rounds._is_stale = agreement, False
     rounds.open_round(1, hashlib.sha256(MODEL.tobytes()).hexdigest())
     for name, site in sites.items():
-        encoded = quantiser.encode(UPDATES[name], weight=10, metrics={}, secret=Secret())
+        encoded = quantiser.encode(
+            UPDATES[name], weight=10, metrics=dict.fromkeys(quantiser.metrics, 0.0), secret=Secret()
+        )
         encrypted = site.encrypt(1, encoded.vector, model_sha256=sha_of(MODEL))
         answer = sent(exchange.pack_evaluated(Evaluated(weight=10, metrics={}, masked=encrypted)))
         assert rounds.receive(name, exchange.unpack_evaluated(answer).masked) is None
@@ -130,7 +132,8 @@ def test_ciphertexts_that_do_not_end_where_they_should_are_refused(
     change: str, summed: tuple[CkksRounds, Network]
 ) -> None:
     _, network = summed
-    encrypted = network.sites["ada"].encrypt(1, np.zeros(SIZE + 1, np.uint32), model_sha256=sha("model"))
+    length = quantiser_of(training_job(mode="ckks", rounds=1), size=SIZE, sites=len(UPDATES)).length
+    encrypted = network.sites["ada"].encrypt(1, np.zeros(length, np.uint32), model_sha256=sha("model"))
     answer = exchange.pack_evaluated(Evaluated(weight=10, metrics={}, masked=encrypted))
     key = f"fedward.{change}"
     whole = answer[key]

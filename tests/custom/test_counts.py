@@ -15,23 +15,25 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from evaluation_cases import evaluation_job, release_of
-from fedward.errors import FedwardError, JobRefused, UpdateRefused
+from fedward.errors import FederationError, FedwardError, JobRefused, ReleaseRefused, UpdateRefused
 from fedward.evaluation.outcome import EvaluationOutcome
 from fedward.evaluation.sheet import sheet_of
+from fedward.evaluation_page.coordinator_page import read_outcome
 from fedward.federation.record import JobRecord
 from fedward.federation.secure_job import count_names, quantiser_of
 from fedward.federation.secure_messages import Masked
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Spent
 from fedward.privacy.sealed import Answer
-from fedward.release.package import write_release
+from fedward.release.package import read_parts, write_release
 from fedward.settings.job import EvaluationJob
+from fedward.site_ckks import SiteCkks
 from fedward.site_counts import Counted, Counts
 from fedward.site_sum import SiteSum
-from fedward_flare import counts_exchange, exchange, sum_exchange, tasks
+from fedward_flare import ckks_exchange, counts_exchange, exchange, sum_exchange, tasks
 from fedward_flare.evaluation_controller import EvaluationController
-from fedward_flare.jobs import prepare
-from fedward_flare.results import EVALUATION, RESULT
+from fedward_flare.jobs import about_release, prepare
+from fedward_flare.results import EVALUATION, RESULT, keep_result
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.workdir import Workdir
 from stub_communicator import StubCommunicator
@@ -48,7 +50,8 @@ class CountingSite:
 
     value: float
     model_sha256: str
-    sum: SiteSum | None = None
+    sum: SiteSum | SiteCkks | None = None
+    total: Any = None
     rows: dict[str, Counts] = field(default_factory=dict)
     failure: Exception | None = None
     seen: list[np.ndarray] = field(default_factory=list)
@@ -68,6 +71,11 @@ class CountingSite:
             return sum_exchange.pack_set_up(self.sum.begin(attempt=attempt, first_round=first))
         if task == tasks.SHARES_TASK:
             return sum_exchange.pack_boxes(self.sum.deal(sum_exchange.unpack_set_ups(message)[1]))
+        if task == tasks.TOTAL_TASK:
+            return ckks_exchange.pack_total(self.total)
+        if isinstance(self.sum, SiteCkks):
+            self.total = self.sum.decrypt(*ckks_exchange.unpack_sum(message))
+            return ckks_exchange.pack_digest(self.total)
         if task == tasks.VOTE_TOPIC:
             number, survivors, _ = sum_exchange.unpack_survivors(message)
             return sum_exchange.pack_vote(self.sum.vote(number, survivors))
@@ -82,7 +90,7 @@ class CountingSite:
             noised = self.sum.masked(
                 1, Answer(None, 10, values), model_sha256=self.model_sha256, boxes=sum_exchange.boxes_of(message)
             )
-            self.seen.append(noised.vector)
+            self.seen += [noised.vector] if isinstance(noised, Masked) else []
         return counts_exchange.pack_counted(Counted(noised, Spent(1.5, 1e-5), 2.0, self.rows, HEAD))
 
 
@@ -139,14 +147,13 @@ def run(released: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         sites = {}
         for place, name in enumerate(SITES):
             (tmp_path / name).mkdir()
-            part = SiteSum(
-                released.site_file(name), document, job, quantiser, tmp_path / name, lambda: datetime.now(UTC)
-            )
+            kind = SiteCkks if mode == "ckks" else SiteSum
+            part = kind(released.site_file(name), document, job, quantiser, tmp_path / name, lambda: datetime.now(UTC))
             sites[name] = CountingSite(
                 **{
                     "value": place + 0.5,
                     "model_sha256": document.release.model,
-                    "sum": part if mode == "secure-sum" else None,
+                    "sum": None if mode == "plain" else part,
                     **of_site.get(name, {}),
                 }
             )
@@ -159,8 +166,10 @@ def run(released: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     return make
 
 
-@pytest.mark.parametrize("mode", ["secure-sum", "plain"])
+@pytest.mark.parametrize("mode", ["secure-sum", "ckks", "plain"])
 def test_the_sum_is_that_of_all_sites(run: Callable[..., Run], mode: str) -> None:
+    if mode == "ckks":
+        pytest.importorskip("tenseal")
     done = run(mode)
     assert done.go().status == "completed"
     outcome = done.outcome()
@@ -231,3 +240,52 @@ def test_an_answer_that_is_not_counts_is_refused(key: str, value: object) -> Non
     answer[key] = value
     with pytest.raises(UpdateRefused, match=r"malformed_message|not_finite"):
         counts_exchange.unpack_counted(answer, size=SIZE)
+
+
+def test_the_latest_release_is_meant_where_no_number_stands(released: Workdir) -> None:
+    job = evaluation_job().model_copy(update={"number": 0})
+    settled, folder = about_release(job, released)
+    assert (settled.number, folder.name) == (1, "ball-1")
+    document = prepare(job, released).document
+    assert document.release == read_parts(folder).hashes
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "code"),
+    [
+        ({"number": 7}, ReleaseRefused, "not_installed"),
+        ({"release": "other"}, ReleaseRefused, "not_installed"),
+        ({"task": "classification"}, JobRefused, "other_task"),
+    ],
+)
+def test_an_evaluation_of_what_was_not_signed_here_is_not_submitted(
+    released: Workdir, change: dict[str, Any], kind: type[FedwardError], code: str
+) -> None:
+    with pytest.raises(kind, match=code):
+        prepare(evaluation_job().model_copy(update=change), released)
+
+
+@pytest.fixture
+def downloaded(run: Callable[..., Run], tmp_path: Path) -> Path:
+    """What the server keeps of a job that is done."""
+    run("plain", east={"rows": {"release": np.ones(SIZE)}}).go()
+    folder = tmp_path / "downloaded"
+    (folder / "workspace").mkdir(parents=True)
+    (tmp_path / RESULT).rename(folder / "workspace" / RESULT)
+    return folder
+
+
+def test_the_coordinator_makes_the_page_from_the_numbers_that_came(downloaded: Path, released: Workdir) -> None:
+    (downloaded / "workspace" / RESULT / "evaluation.html").write_text("the server's own page")
+    finished = keep_result(downloaded, released, job_id="a" * 32, status="FINISHED:COMPLETED")
+    assert finished.page is not None
+    assert "the server's own page" not in finished.page.read_text()
+    assert read_outcome((finished.folder / EVALUATION).read_bytes()).rows.keys() == {"east"}
+
+
+def test_numbers_of_the_servers_own_making_make_no_page(downloaded: Path, released: Workdir) -> None:
+    path = downloaded / "workspace" / RESULT / EVALUATION
+    path.write_text(path.read_text().replace('"evaluation"', '"<script>"'))
+    with pytest.raises(FederationError, match="job_failed"):
+        keep_result(downloaded, released, job_id="b" * 32, status="FINISHED:COMPLETED")
+    assert not (released.coordinator / "jobs" / ("b" * 32) / "evaluation.html").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
+from typer.testing import CliRunner
 
 from fedward.errors import JobRefused, ReleaseRefused, UpdateRefused
 from fedward.federation.best import Best
@@ -26,11 +28,12 @@ from fedward.release.package import MODEL, model_bytes, read_parts, verify_relea
 from fedward.release.passport import Passport
 from fedward.settings.job import GateJob, Sites, StartFrom, TrainingJob
 from fedward_flare import exchange, tasks
+from fedward_flare.cli import app
 from fedward_flare.executors import GateExecutor
 from fedward_flare.jobs import DOCUMENT, PreparedJob, export, prepare
 from fedward_flare.once_controllers import GateController
-from fedward_flare.releases import keep_document, kept_job, release_job
-from fedward_flare.results import RECORD, RESULT, FinishedJob
+from fedward_flare.releases import gate_lets_pass, keep_document, kept_job, release_job
+from fedward_flare.results import RECORD, RESULT, FinishedJob, read_record
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.training_controller import TrainController
 from fedward_flare.workdir import Workdir
@@ -108,22 +111,44 @@ def test_the_verdict_stands_in_the_signed_passport(job: TrainingJob, workdir: Wo
     assert stated.sites == dict.fromkeys(SITES, "non_inferior")
 
 
+def test_everybody_can_read_the_verdict_and_the_line(job: TrainingJob, workdir: Workdir) -> None:
+    release_job(finished(job, workdir), workdir)
+    second = finished(warm(job), workdir)
+    answer(gate_of(second, workdir), workdir)
+    folder = str(release_job(second, workdir))
+    shown = json.loads(CliRunner().invoke(app, ["model", "show", folder, "--json"]).stdout)
+    assert shown["passport"]["gate"]["sites"] == dict.fromkeys(SITES, "non_inferior")
+    assert [(one["name"], one["number"]) for one in shown["passport"]["stands_on"]] == [("tiny", 1)]
+    assert shown["line"] is None
+    assert "privacy of the whole line" in CliRunner().invoke(app, ["model", "show", folder]).stdout
+
+
+def test_whoever_watches_a_gate_is_told_whether_the_model_passes(job: TrainingJob, workdir: Workdir) -> None:
+    for codes, passes in (({}, True), ({"east": "not_shown"}, False)):
+        gate = gate_of(finished(job, workdir), workdir)
+        answer(gate, workdir, **codes)
+        folder = workdir.job(gate.document.id)
+        record = read_record(folder)
+        assert record is not None
+        assert gate_lets_pass(FinishedJob(gate.document.id, record, "", folder, None), workdir) == passes
+
+
 def test_one_hospital_that_is_against_it_blocks_the_release(job: TrainingJob, workdir: Workdir) -> None:
     release_job(finished(job, workdir), workdir)
     second = finished(job, workdir)
-    answer(gate_of(second, workdir), workdir, south="inferior")
+    answer(gate_of(second, workdir), workdir, south="not_shown")
     with pytest.raises(ReleaseRefused, match="gate_blocked") as caught:
         release_job(second, workdir)
-    assert "south inferior" in caught.value.detail
+    assert "south not_shown" in caught.value.detail
 
 
 def test_a_release_around_the_gate_says_so_and_what_the_gate_said(job: TrainingJob, workdir: Workdir) -> None:
     release_job(finished(job, workdir), workdir)
     second = finished(job, workdir)
     assert passport_of(release_job(second, workdir, without_gate=True)).gate.sites == {}
-    answer(gate_of(second, workdir), workdir, south="inferior")
+    answer(gate_of(second, workdir), workdir, south="not_shown")
     stated = passport_of(release_job(second, workdir, without_gate=True)).gate
-    assert (stated.outcome, stated.sites["south"]) == ("without_gate", "inferior")
+    assert (stated.outcome, stated.sites["south"]) == ("without_gate", "not_shown")
 
 
 def test_the_latest_gate_counts_and_the_passport_tells_how_often_it_was_asked(
@@ -132,7 +157,7 @@ def test_the_latest_gate_counts_and_the_passport_tells_how_often_it_was_asked(
     release_job(finished(job, workdir), workdir)
     second = finished(job, workdir)
     first = gate_of(second, workdir)
-    answer(first, workdir, south="inferior")
+    answer(first, workdir, south="not_shown")
     later = gate_of(second, workdir)
     assert later.document.created - first.document.created < timedelta(minutes=1)
     answer(later, workdir)

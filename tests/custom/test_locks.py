@@ -100,7 +100,7 @@ print(json.dumps({
     for topic in ("train.shutdown", "scheduler.check_resource", "sys.shell", "train.restart")
 }))
 """)
-    assert codes["train.shutdown"]["project_admin"] == "passed"
+    assert codes["train.shutdown"]["org_admin"] == "passed"
     assert codes["scheduler.check_resource"]["lead"] == "passed"
     refused = [c for topic in ("train.shutdown", "scheduler.check_resource") for c in codes[topic].values()]
     assert refused.count("not_authorised") == 8

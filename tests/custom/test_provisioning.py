@@ -60,6 +60,7 @@ def test_the_server_keeps_everything_in_the_work_folder_on_loopback(workdir: Wor
     jobs = next(c for c in content["components"] if c["id"] == "job_manager")["args"]["uri_root"]
     assert all(Path(folder).is_relative_to(workdir.root) for folder in (storage, jobs))
     assert content["servers"][0]["heart_beat_timeout"] == 60
+    assert content["app_validator"]["path"] == "fedward_flare.server_folder.ServerJobValidator"
     started = json.loads((workdir.kit("server") / "startup" / "fed_server.json").read_text())
     assert started["servers"][0]["service"]["target"] == f"127.0.0.1:{workdir.state().port}"
 
@@ -88,7 +89,8 @@ def test_nobody_may_bring_code_use_the_shell_or_restart(workdir: Workdir, name: 
 
 def test_each_person_has_only_the_rights_of_the_office(workdir: Workdir) -> None:
     authorizer = policy_of(workdir, "north")
-    coordinator, operator = rights_of(authorizer, "lead"), rights_of(authorizer, "project_admin")
+    coordinator, operator = rights_of(authorizer, "lead"), rights_of(authorizer, "org_admin")
+    assert rights_of(authorizer, "project_admin") == rights_of(authorizer, "member") == set()
     assert "submit_job" in coordinator
     assert "shutdown" not in coordinator
     assert "abort_job" not in coordinator, "another coordinator's job"

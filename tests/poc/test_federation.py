@@ -14,10 +14,12 @@ from safetensors.numpy import load_file
 
 from fedward.errors import FederationError
 from fedward.federation.record import JobRecord
+from fedward.imaging.traits import trait_keys
 from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.weights import flattened, layout_of
 from fedward.release.package import read_parts, verify_release
+from fedward.release.passport import TrainedOn
 from fedward.report.document import Report
 from fedward.settings.algorithms import FedOpt
 from fedward.settings.job import InferenceJob, PrivateTraining, PublishJob, Sites
@@ -35,7 +37,8 @@ EVERYBODY = Sites(minimum=4, deadline_s=120)
 
 @pytest.fixture(scope="module")
 def finished(federation: Federation) -> FinishedJob:
-    return federation.run(training_job(mode="secure-sum"))
+    # A name of its own: the first release of a name passes the gate.
+    return federation.run(training_job(mode="secure-sum").model_copy(update={"name": "detector"}))
 
 
 def test_a_training_job_ends_with_a_record_a_model_and_curves(finished: FinishedJob, federation: Federation) -> None:
@@ -94,7 +97,7 @@ def test_a_classifier_is_trained_over_an_encrypted_sum_by_an_adaptive_server_and
     assert np.abs(flat - initial_weights(job)).max() > 0.008
 
     for name in NAMES:
-        edited_site(name, "[models]", '[inference]\nlesions_from = "ball"\n\n[models]')
+        edited_site(name, "[models]", '[inference]\nlesions_from = "detector"\n\n[models]')
     publish(federation, finished)
     infer(federation)
     for name in NAMES:
@@ -102,13 +105,18 @@ def test_a_classifier_is_trained_over_an_encrypted_sum_by_an_adaptive_server_and
         reports = [Report.model_validate_json(file.read_text(encoding="utf-8")) for file in files]
         assert len(reports) == PATIENTS
         assert {(one.model.name, one.lesion_model.name, one.findings.task) for one in reports} == {
-            ("judge", "ball", "classification")
+            ("judge", "detector", "classification")
         }
 
 
 def test_a_private_job_is_charged_at_every_hospital_until_the_cap_refuses(federation: Federation) -> None:
     asked = PrivateTraining(
-        sampling_rate=0.5, noise_multiplier=1.0, clip_norm=1.0, expected_patients=4, metric_releases=2
+        sampling_rate=0.5,
+        noise_multiplier=1.0,
+        clip_norm=1.0,
+        expected_patients=4,
+        metric_releases=2,
+        range_noise_multiplier=10.0,
     )
     job = training_job(mode="secure-sum").model_copy(update={"privacy": asked})
     first = federation.run(job)
@@ -119,6 +127,8 @@ def test_a_private_job_is_charged_at_every_hospital_until_the_cap_refuses(federa
     release = verify_release(read_parts(release_job(first, federation.workdir, without_gate=True)))
     assert release.passport.privacy is not None
     assert release.passport.privacy.epsilon == spent[1]["north"]
+    assert set(first.record.trained_on) == set(trait_keys(job.input)), "what the images are like was in the sum"
+    assert release.passport.trained_on == TrainedOn(noised=True, ranges=()), "too few patients to tell under the noise"
     heads = json.loads((federation.workdir.root / "server" / "ledger-heads.json").read_text())
     assert sorted(heads) == sorted(NAMES)
     records = [first.record]

@@ -29,7 +29,7 @@ from fedward.evaluation.sheet import (
 from fedward.settings.job import EvaluatedTask
 
 #: Below so many standard deviations of its noise a number of patients is not told from none.
-_TOLD_FROM_NONE = 2.0
+_TOLD_FROM_NONE = 3.0
 
 #: Blocks of which a mean is not asked: they make curves.
 _CURVES = frozenset({PATIENTS, HITS, FALSE_MARKS, TRUE_VOXELS, FALSE_VOXELS, POSITIVES, NEGATIVES})
@@ -148,10 +148,12 @@ def figures_of(counts: Counts, task: EvaluatedTask, *, operating_point: float = 
         for block in sheet.blocks
         if block.name not in _CURVES and (mean := mean_of(block, parts[block.name], deviation)) is not None
     }
-    scores, voxels = _histogram(parts, POSITIVES, NEGATIVES), _histogram(parts, TRUE_VOXELS, FALSE_VOXELS)
+    scores = _histogram(parts, POSITIVES, NEGATIVES, deviation)
+    of_cases = scores or _histogram(parts, TRUE_VOXELS, FALSE_VOXELS, deviation)
     patients = float(parts[PATIENTS][0])
-    of_cases = scores or voxels
-    curve = froc_of(parts[HITS], parts[FALSE_MARKS], patients=patients) if HITS in parts else None
+    curve = None
+    if HITS in parts and is_told(parts[HITS], deviation):
+        curve = froc_of(parts[HITS], parts[FALSE_MARKS], patients=patients)
     return Figures(
         patients=Estimate(value=patients, within=0.0, noise=deviation),
         means=means,
@@ -164,11 +166,16 @@ def figures_of(counts: Counts, task: EvaluatedTask, *, operating_point: float = 
     )
 
 
+def is_told(counts: Counts, deviation: float) -> bool:
+    """Whether there is anybody in these counts, as far as their noise lets see."""
+    return float(counts.sum()) > max(1e-9, _TOLD_FROM_NONE * deviation * math.sqrt(counts.size))
+
+
 def mean_of(block: Block, counts: Counts, deviation: float) -> Estimate | None:
     """Give the mean of what a block counts; None where noise hides whether anybody was counted."""
-    total = float(counts.sum())
-    if total <= max(1e-9, _TOLD_FROM_NONE * deviation * math.sqrt(block.bins)):
+    if not is_told(counts, deviation):
         return None
+    total = float(counts.sum())
     value = float(counts @ block.centres / total)
     noise = deviation * float(np.linalg.norm(block.centres - value)) / total
     known = counts.clip(0)
@@ -242,11 +249,10 @@ def _classified(scores: ScoreHistogram, operating_point: float) -> Classified:
     return classified_of(scores.operating_point(operating_point), auc, scores.roc())
 
 
-def _histogram(parts: Mapping[str, Counts], positives: str, negatives: str) -> ScoreHistogram | None:
-    if positives not in parts:
+def _histogram(parts: Mapping[str, Counts], positives: str, negatives: str, deviation: float) -> ScoreHistogram | None:
+    if positives not in parts or not is_told(np.concatenate([parts[positives], parts[negatives]]), deviation):
         return None
-    histogram = ScoreHistogram(parts[positives], parts[negatives])
-    return histogram if histogram.known().positives.sum() + histogram.known().negatives.sum() > 0 else None
+    return ScoreHistogram(parts[positives], parts[negatives])
 
 
 def _curve(x: Counts, y: Counts, area: float | None) -> Curve:

@@ -93,7 +93,7 @@ def local_weights(state: Path, name: str, *, network: AnyNetwork, task: AnyTask)
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as parts:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
             weights, layout = np.asarray(parts["weights"], np.float32), parts["layout"].tobytes().decode()
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise StoreError("cannot_read", f"{path.name} is damaged: {error}") from error

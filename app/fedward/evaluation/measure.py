@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fedward.dicom.facts import GroupFacts
 from fedward.evaluation.centred import PLACES, answers_at, positive_probabilities
 from fedward.evaluation.froc import ScanCandidates, scan_candidates
+from fedward.evaluation.images import image_probabilities
 from fedward.evaluation.lesions import score_lesions
 from fedward.evaluation.overlap import dice_per_class, iou_per_class
 from fedward.evaluation.regions import find_regions
@@ -32,7 +33,7 @@ from fedward.models.sliding_window import predict_image
 from fedward.models.weights import write_weights
 from fedward.randomness import Seeded
 from fedward.settings.job import Segmentation, TrainingJob
-from fedward.settings.tasks import Classification, MultiTask
+from fedward.settings.tasks import Classification, MultiTask, is_of_images
 
 #: From this probability on a voxel may belong to a mark, and counts in the calibration.
 LOWEST_PROBABILITY = 0.05
@@ -57,7 +58,7 @@ class ScanFacts:
         candidates: All marks at a low threshold, for the FROC curve.
         true_voxels: Of the voxels that count, how many lie in each bin of probability and in the truth.
         false_voxels: Likewise, and outside of it.
-        scores: The positive class's probability at each place or lesion.
+        scores: The positive class's probability at each place or lesion, or of the whole image.
         positive: Which of them are positive.
         diameter_errors_mm: One a lesion, without its sign.
     """
@@ -120,6 +121,8 @@ def _measure(
     runtime: Runtime,
     should_stop: Callable[[], bool],
 ) -> ScanFacts:
+    if isinstance(job.task, Classification) and is_of_images(job.task):
+        return _image(module, case, job, groups, task=job.task, runtime=runtime, should_stop=should_stop)
     if isinstance(job.task, Classification):
         return _places(module, case, job, groups, task=job.task, runtime=runtime, should_stop=should_stop)
     if isinstance(job.task, MultiTask):
@@ -220,6 +223,27 @@ def voxel_counts(
     inside = truth[chosen]
     first, second = (np.bincount(place[part], minlength=BINS).astype(np.float64) for part in (inside, ~inside))
     return first, second
+
+
+def _image(
+    module: torch.nn.Module,
+    case: Case,
+    job: TrainingJob,
+    groups: GroupFacts,
+    *,
+    task: Classification,
+    runtime: Runtime,
+    should_stop: Callable[[], bool],
+) -> ScanFacts:
+    started_s = time.perf_counter()
+    ((*probabilities,),) = image_probabilities(module, [case], job, runtime=runtime, should_stop=should_stop)
+    return ScanFacts(
+        case.patient_key,
+        time.perf_counter() - started_s,
+        groups,
+        scores=(float(probabilities[task.positive_index]),),
+        positive=(case.image_class == task.positive_index,),
+    )
 
 
 def _places(

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from fedward.errors import FederationError
 from fedward.evaluation.figures import Curve, Estimate, Figures
 from fedward.evaluation.outcome import LOCAL, RELEASE, EvaluationOutcome
-from fedward.evaluation.sheet import sheet_of
+from fedward.evaluation.sheet import MOST_FALSE_MARKS, sheet_of
 from fedward.evaluation_page import plots
 from fedward.evaluation_page.html import render
 from fedward.evaluation_page.view import (
@@ -75,8 +75,8 @@ def page_of(outcome: EvaluationOutcome) -> Page:
             ("cost at a hospital", f"epsilon at most {max(spent):.2f}" if spent else NOTHING),
         ),
         sections=(
-            _total_section(totals, "Over all hospitals, with noise", outcome),
             *([_total_section(shared, "Over all hospitals, from the rows that they share", outcome)] if shared else []),
+            _total_section(totals, "Over all hospitals, with noise", outcome),
             _matrix_section(outcome),
             Section(
                 "What left the hospitals",
@@ -127,6 +127,7 @@ def figure_plots(named: dict[str, Figures], outcome: EvaluationOutcome) -> list[
                 x="false marks a scan",
                 y="share of lesions found",
                 text="FROC: lesions found against false marks, with the mean sensitivity at the rates of LUNA16",
+                farthest=MOST_FALSE_MARKS,
             )
         )
     if rocs:

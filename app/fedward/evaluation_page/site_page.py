@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import AwareDatetime
 
 from fedward.evaluation.exact import Exact, SiteFigures, Subgroup, site_figures, subgroups
 from fedward.evaluation.figures import Figures, Value, figures_of
 from fedward.evaluation.measure import ScanFacts
 from fedward.evaluation.outcome import LOCAL, RELEASE
-from fedward.evaluation.sheet import Counts, is_hidden, sheet_of
+from fedward.evaluation.sheet import IOU, MOST_FALSE_MARKS, SECONDS, Counts, is_hidden, sheet_of
 from fedward.evaluation_page import plots
 from fedward.evaluation_page.html import render
 from fedward.evaluation_page.view import (
@@ -38,6 +39,9 @@ from fedward.settings.read import Name
 PAGE, NUMBERS = "evaluation.html", "evaluation.json"
 
 _GROUPINGS = {"sex": "sex", "age": "age in years", "maker": "scanner's maker", "slices": "distance of slices"}
+#: Means that are not told by group.
+_LEFT_OUT = frozenset({IOU, SECONDS})
+
 _MODELS = {RELEASE: "the release", LOCAL: "this hospital's own model"}
 
 
@@ -101,7 +105,11 @@ def site_document(
         is_shared: Whether the exact counts leave.
         created: When.
     """
-    generator = Seeded(0).generator("bootstrap", job_id)
+
+    def drawn() -> np.random.Generator:
+        # The same resamples for each model: what differs is the models.
+        return Seeded(0).generator("bootstrap", job_id)
+
     threshold = job.operating_point
     return SiteDocument.model_validate(
         {
@@ -118,13 +126,12 @@ def site_document(
             "smallest_cohort": smallest_cohort,
             "is_shared": is_shared,
             "models": {
-                name: site_figures(of_model, threshold=threshold, generator=generator)
-                for name, of_model in scans.items()
+                name: site_figures(of_model, threshold=threshold, generator=drawn()) for name, of_model in scans.items()
             },
             "counts": {
                 name: figures_of(counts, job.task, operating_point=threshold) for name, counts in counted.items()
             },
-            "groups": subgroups(scans[RELEASE], generator),
+            "groups": subgroups(scans[RELEASE], drawn()),
         }
     )
 
@@ -197,7 +204,11 @@ def _curve_sections(document: SiteDocument) -> list[Section]:
     }
     if frocs:
         text = "FROC over all lesions, with the mean sensitivity at the rates of LUNA16"
-        drawn.append(plots.curves(frocs, x="false marks a scan", y="share of lesions found", text=text))
+        drawn.append(
+            plots.curves(
+                frocs, x="false marks a scan", y="share of lesions found", text=text, farthest=MOST_FALSE_MARKS
+            )
+        )
     if rocs:
         text = "ROC over all scores, with the area under it"
         drawn.append(plots.curves(rocs, x="1 - specificity", y="sensitivity", text=text, is_roc=True, farthest=1.0))
@@ -211,7 +222,7 @@ def _curve_sections(document: SiteDocument) -> list[Section]:
 
 
 def _group_section(name: str, groups: Sequence[Subgroup], document: SiteDocument) -> Section:
-    names = [mean for mean in NAMES if any(mean in group.means for group in groups)]
+    names = [mean for mean in NAMES if mean not in _LEFT_OUT and any(mean in group.means for group in groups)]
     rows = [
         (group.name, str(group.patients), str(group.scans), *(_short(group.means.get(mean)) for mean in names))
         for group in groups

@@ -25,7 +25,7 @@ Role = Literal["hospital", "server", "coordinator"]
 _CERTIFIED: dict[Role, frozenset[str]] = {
     "hospital": frozenset({"", "client"}),
     "server": frozenset({"", "server"}),
-    "coordinator": frozenset({"lead", "project_admin"}),
+    "coordinator": frozenset({"lead"}),
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fedward.dicom.volume import Volume
 from fedward.errors import Stopped
-from fedward.imaging.grid import to_model_grid
+from fedward.imaging.grid import ModelImage, to_model_grid
 from fedward.inference.answers import ask_each, ask_with_dropout
 from fedward.inference.around import Around, around_findings
 from fedward.inference.doubt import Doubt
@@ -46,6 +46,7 @@ def appraise(
     asked: Asked,
     runtime: Runtime,
     others: Sequence[LoadedModel] = (),
+    image: ModelImage | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Appraisal:
     """Look at the findings again, one patch of the model's size around each of the largest ones.
@@ -57,6 +58,7 @@ def appraise(
         asked: What the hospital wants to know.
         runtime: Where the model runs.
         others: For an ensemble, other releases of the model's name; those of another task or grid do not count.
+        image: ``volume`` on the model's grid, where somebody has brought it there already.
         should_stop: Asked between batches.
 
     Raises:
@@ -72,7 +74,7 @@ def appraise(
     likeness, doubt = compare(volume, model.input, model.trained_on), _plan(asked, members)
     patches: tuple[Around, ...] = ()
     if inference.findings.lesions or inference.findings.assessment:
-        image = to_model_grid(volume, model.input)
+        image = image or to_model_grid(volume, model.input)
         patches = tuple(around_findings(inference, volume, image, model.patch_size, most=MOST_FINDINGS))
     measured, heats = [], []
     for around in patches:

@@ -15,6 +15,10 @@ from fedward.models.vit3d import ViTClassifier
 Score = Callable[[Any], torch.Tensor]
 
 
+#: Along each axis, of a grid that still tells places apart.
+_LEAST_PLACES = 4
+
+
 def class_score(index: int) -> Score:
     """Explain a class of a classifier: its logit, summed over the batch."""
     return lambda logits: logits[:, index].sum()
@@ -104,17 +108,20 @@ def attention_rollout(network: ViTClassifier, images: torch.Tensor) -> torch.Ten
 def deepest_layer(module: torch.nn.Module, images: torch.Tensor) -> torch.nn.Module:
     """Find the layer to explain by: a network's own ``explained_layer``, else the last one on the coarsest grid.
 
+    A grid that no longer tells places apart, such as what is left after a last pooling, does not count; where the
+    images are so small that all do, the finest is taken.
+
     Raises:
         ValueError: no layer gives ``(batch, channel, and three places)``.
     """
     own = getattr(module, "explained_layer", None)
     if isinstance(own, torch.nn.Module):
         return own
-    found: list[tuple[int, torch.nn.Module]] = []
+    found: list[tuple[tuple[int, ...], torch.nn.Module]] = []
 
     def note(part: torch.nn.Module, _inputs: object, output: object) -> None:
         if isinstance(output, torch.Tensor) and output.ndim == images.ndim:
-            found.append((math.prod(output.shape[2:]), part))
+            found.append((tuple(output.shape[2:]), part))
 
     handles = [part.register_forward_hook(note) for part in module.modules() if part is not module]
     try:
@@ -125,8 +132,9 @@ def deepest_layer(module: torch.nn.Module, images: torch.Tensor) -> torch.nn.Mod
             handle.remove()
     if not found:
         raise ValueError("Grad-CAM needs a network with convolutions")
-    coarsest = min(places for places, _ in found)
-    return [part for places, part in found if places == coarsest][-1]
+    telling = [grid for grid, _ in found if min(grid) >= _LEAST_PLACES]
+    chosen = min(telling, key=math.prod) if telling else max((grid for grid, _ in found), key=math.prod)
+    return [part for grid, part in found if grid == chosen][-1]
 
 
 @contextmanager

@@ -40,6 +40,7 @@ def infer_volume(
     *,
     runtime: Runtime,
     randomness: Secret,
+    image: ModelImage | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Inference:
     """Run ``model`` over ``volume`` and measure what it finds, on the volume's own grid.
@@ -52,6 +53,7 @@ def infer_volume(
         volume: The image, of the modality that the model was trained on.
         runtime: Device and precision.
         randomness: Draws the tracking UIDs.
+        image: ``volume`` on the model's grid, where somebody has brought it there already.
         should_stop: Asked between windows.
 
     Raises:
@@ -64,8 +66,10 @@ def infer_volume(
             "wrong_modality", f"the model reads {model.input.modality} series, this one is {volume.modality}"
         )
     if isinstance(model.task, Segmentation):
-        return _outlined(model, volume, None, runtime=runtime, randomness=randomness, should_stop=should_stop)
-    found, answers = ask_volume(model, volume, runtime=runtime, randomness=randomness, should_stop=should_stop)
+        return _outlined(model, volume, image, runtime=runtime, randomness=randomness, should_stop=should_stop)
+    found, answers = ask_volume(
+        model, volume, runtime=runtime, randomness=randomness, image=image, should_stop=should_stop
+    )
     return assess_lesions(model, found, answers) if found else assess_image(model, volume, answers)
 
 
@@ -75,13 +79,14 @@ def ask_volume(
     *,
     runtime: Runtime,
     randomness: Secret,
+    image: ModelImage | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Inference | None, Answers]:
     """Give the lesions that a classifier or a multi-task model is to judge, and its bare answers on each in order.
 
     Arguments and errors as in :func:`infer_volume`. A classifier of whole images gives None, and its one answer.
     """
-    image = to_model_grid(volume, model.input)
+    image = image or to_model_grid(volume, model.input)
     if is_of_images(model.task):
         return None, ask_places(model, image, [middle_of(image)], runtime=runtime, should_stop=should_stop)
     if model.outliner is None:

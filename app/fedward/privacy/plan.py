@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fedward.errors import JobRefused
 from fedward.privacy.accounting import epsilon
 from fedward.privacy.mechanisms import Gaussian, Mechanism, SampledGaussian, Spend, Unprotected
-from fedward.settings.job import PrivateTraining, TrainingJob
+from fedward.settings.job import EvaluationJob, GateJob, PrivateTraining, TrainingJob
 from fedward.settings.site import Privacy
 
 #: The groups of patients; a site's split puts each patient in one of them.
@@ -137,8 +137,7 @@ class Plan:
             (*self._steps(min(number, self.job.training.rounds)), *self._ranges(1)),
             self._releases(sum(self.measures(task) for task in range(1, number + 1))),
         )
-        exact = max(epsilon(mechanisms, self.caps.delta) for mechanisms in groups)
-        return Spent(math.ceil(exact * _DECIMALS) / _DECIMALS, self.caps.delta)
+        return max((_spent(mechanisms, self.caps) for mechanisms in groups), key=lambda spent: spent.epsilon)
 
     @property
     def _private(self) -> PrivateTraining:
@@ -155,6 +154,36 @@ class Plan:
 
     def _releases(self, count: int) -> tuple[Mechanism, ...]:
         return (Gaussian(self.metric_noise_multiplier, count),)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job would do to the patients of a site.
+
+    Attributes:
+        spend: All its mechanisms.
+        spent: What they cost a patient at most; None where the job is not private.
+        noise_multiplier: The smallest noise among them; None where the job is not private.
+    """
+
+    spend: Spend
+    spent: Spent | None
+    noise_multiplier: float | None
+
+
+def cost_of(job: TrainingJob | GateJob | EvaluationJob, caps: Privacy) -> Cost:
+    """Give what a whole job would do under a site's caps: of a gate or an evaluation one noised sum leaves."""
+    if isinstance(job, TrainingJob):
+        plan = Plan(job, caps)
+        spent = plan.spent_after(job.training.rounds + 1)
+        return Cost(plan.whole(), spent, plan.noise_multiplier if job.privacy else None)
+    asked = job.noise_multiplier if isinstance(job, GateJob) else job.privacy.noise_multiplier
+    noise = max(asked, caps.min_noise_multiplier)
+    return Cost({TEST: (Gaussian(noise, 1),)}, _spent((Gaussian(noise, 1),), caps), noise)
+
+
+def _spent(mechanisms: tuple[Mechanism, ...], caps: Privacy) -> Spent:
+    return Spent(math.ceil(epsilon(mechanisms, caps.delta) * _DECIMALS) / _DECIMALS, caps.delta)
 
 
 def check_delta(delta: float, patients: int) -> None:

@@ -13,7 +13,7 @@ from fedward.settings.job import GateJob
 from fedward.settings.read import Name
 
 #: A site's bit, as words.
-NON_INFERIOR, INFERIOR = "non_inferior", "inferior"
+NON_INFERIOR, NOT_SHOWN = "non_inferior", "not_shown"
 
 #: The site runs no release of the model's name: there is nothing to compare with.
 NOTHING_RUNS = "no_active_model"
@@ -44,7 +44,7 @@ class GateStatement(BaseModel):
         job_id: The gate's job; None where none was asked.
         margin: See :class:`GateJob`, as the next three.
         attempts: How many gates of this model were asked.
-        sites: By site that was asked: ``non_inferior``, ``inferior``, or the code of why there is no bit.
+        sites: By site that was asked: ``non_inferior``, ``not_shown``, or the code of why there is no bit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

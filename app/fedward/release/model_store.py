@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedward.errors import JobRefused, ReleaseRefused
 from fedward.identity.document import JobDocument
-from fedward.release.gate import INFERIOR, NON_INFERIOR
+from fedward.release.gate import NON_INFERIOR, NOT_SHOWN
 from fedward.release.package import PASSPORT, Release, ReleaseParts, Trust, read_parts, verify_release, write_release
 from fedward.release.passport import Passport, parse_passport
 from fedward.settings.job import TrainingJob
@@ -131,12 +131,16 @@ def installed_passport(stored: StoredRelease, *, state: Path) -> Passport:
     return parse_passport(content)
 
 
-def may_run_unasked(passport: Passport, database: Database) -> bool:
+def may_run_unasked(passport: Passport, *, site: str, database: Database) -> bool:
     """Whether a site that activates releases by itself may do so with this one.
 
-    Not, where another model runs, with one that came around the gate.
+    A model that runs gives way to the next of its name only where this site itself found it no worse, and to one of
+    another name unless that came around the gate.
     """
-    return passport.gate.outcome != "without_gate" or not any(one.is_active for one in stored_releases(database))
+    running = next((stored for stored in stored_releases(database) if stored.is_active), None)
+    if running is not None and running.name == passport.name:
+        return passport.gate.sites.get(site) == NON_INFERIOR
+    return running is None or passport.gate.outcome != "without_gate"
 
 
 def load_installed(stored: StoredRelease, *, state: Path) -> Release:
@@ -175,9 +179,10 @@ def _check_verdict(passport: Passport, *, site: str, database: Database) -> None
     gate = passport.gate
     said = own_answer(database, job_id=gate.job_id, weights_sha256=passport.weights_sha256) if gate.job_id else None
     told = gate.sites.get(site)
-    expected = {None: None, True: NON_INFERIOR, False: INFERIOR}[said]
-    # A bit may have been lost on its way: then the passport says that this site was silent, never that it agreed.
-    if told in (NON_INFERIOR, INFERIOR) and told != expected:
+    expected = {None: None, True: NON_INFERIOR, False: NOT_SHOWN}[said]
+    # A bit may have been lost on its way: then the passport says that this site was silent, and lets nothing pass.
+    is_forged = told in (NON_INFERIOR, NOT_SHOWN) and told != expected
+    if is_forged or (said is False and gate.outcome == "passed"):
         raise ReleaseRefused(
             "wrong_verdict", f"at the gate {gate.job_id} this site said {expected}, the passport says {told}"
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from fedward.dicom.source import StudyCase, open_source
 from fedward.dicom.volume import Verdict
 from fedward.errors import LabelRefused, ReleaseRefused, SeriesRefused, SourceError, Stopped
+from fedward.imaging.grid import to_model_grid
 from fedward.imaging.splits import assign, read_split_key
 from fedward.inference.appraisal import appraise
 from fedward.inference.attributions import require_captum
@@ -135,7 +136,10 @@ def _report(run: Run, study: StudyCase, machine: _Machine, *, should_stop: Calla
         return "other_modality"
     try:
         volume = study.read()
-        inference = infer_volume(model, volume, runtime=runtime, randomness=randomness, should_stop=should_stop)
+        image = to_model_grid(volume, model.input)
+        inference = infer_volume(
+            model, volume, runtime=runtime, randomness=randomness, image=image, should_stop=should_stop
+        )
         appraisal = appraise(
             model,
             inference,
@@ -143,6 +147,7 @@ def _report(run: Run, study: StudyCase, machine: _Machine, *, should_stop: Calla
             asked=run.asked,
             runtime=runtime,
             others=machine.others,
+            image=image,
             should_stop=should_stop,
         )
         write_report(

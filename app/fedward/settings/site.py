@@ -107,14 +107,17 @@ class Bounds(Settings):
 
     ``min_patients`` is the smallest cohort: with fewer training patients there is no training, with fewer validation
     patients none of a private job's validation totals leave, with fewer test patients no evaluation's counts.
-    ``max_hours_valid`` is how long (h) a signed job may be used; of all kinds together at most ``max_jobs_per_week``
-    are taken in any seven days.
+    ``min_sites`` and ``min_organisations`` hold for every sum that an update or a count enters; the roster says which
+    organisation a hospital belongs to, and who is not in it, or revoked, counts for nothing. ``max_hours_valid`` is how
+    long (h) a signed job may be used; of all kinds together at most ``max_jobs_per_week`` are taken in any seven days.
+    A job of a kind in ``needs_approval`` waits for a person here.
     """
 
     kinds: tuple[JobKind, ...] = ("train", "gate", "publish", "infer", "evaluate")
     networks: tuple[Name, ...] = ("unet3d",)
     exchange_modes: tuple[ExchangeMode, ...] = ("secure-sum",)
     min_sites: Annotated[int, Field(ge=1)] = 3
+    min_organisations: Annotated[int, Field(ge=1)] = 3
     min_patients: Annotated[int, Field(ge=1)] = 10
     max_rounds: Annotated[int, Field(ge=1)] = 500
     max_steps: Annotated[int, Field(ge=1)] = 100_000
@@ -122,6 +125,18 @@ class Bounds(Settings):
     max_update_norm: Annotated[float, Field(gt=0)] = 1000.0
     max_hours_valid: Annotated[float, Field(gt=0)] = 168.0
     max_jobs_per_week: Annotated[int, Field(ge=0)] = 100
+    needs_approval: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _only_what_is_taken_waits(self) -> Self:
+        if unknown := sorted(set(self.needs_approval) - set(self.kinds)):
+            raise ValueError(f"needs_approval must be among kinds, which do not list {', '.join(unknown)}")
+        return self
+
+    @property
+    def organisations_in_a_sum(self) -> int:
+        """How many organisations an encrypted sum must hold: each site of the minimum belongs to another one."""
+        return max(self.min_sites, self.min_organisations)
 
 
 class Privacy(Settings):
@@ -189,7 +204,7 @@ class Compute(Settings):
 
 
 class Models(Settings):
-    """How a new release becomes the running one: by a person at the site, or by itself."""
+    """How a new release becomes the running one: by a person at the site, or, where the gate lets it, by itself."""
 
     auto_activate: bool = False
 

@@ -37,8 +37,7 @@ def remember_job(
     with database.transaction() as session:
         known = session.get(AcceptedJob, job_id)
         if known is None:
-            recent = select(func.count()).select_from(AcceptedJob).where(AcceptedJob.accepted_at > now - _WEEK)
-            if max_per_week is not None and session.scalars(recent).one() >= max_per_week:
+            if max_per_week is not None and _taken(session, now) >= max_per_week:
                 raise JobRefused(
                     "too_many_jobs", f"[bounds] max_jobs_per_week is {max_per_week}, and so many were taken"
                 )
@@ -47,6 +46,12 @@ def remember_job(
             raise JobRefused("repeated_job", f"job {job_id} was accepted with another document")
         elif known.ended_at is not None:
             raise JobRefused("repeated_job", f"job {job_id} ended here at {known.ended_at}; a job runs once")
+
+
+def jobs_this_week(database: Database, *, now: datetime) -> int:
+    """Give how many jobs were accepted in the seven days before ``now``."""
+    with database.transaction() as session:
+        return _taken(session, now)
 
 
 def end_job(database: Database, *, job_id: str, now: datetime) -> None:
@@ -85,6 +90,11 @@ def accepted_digest(database: Database, *, job_id: str) -> str | None:
     with database.transaction() as session:
         job = session.get(AcceptedJob, job_id)
         return job.document_sha256 if job else None
+
+
+def _taken(session: Session, now: datetime) -> int:
+    recent = select(func.count()).select_from(AcceptedJob).where(AcceptedJob.accepted_at > now - _WEEK)
+    return session.scalars(recent).one()
 
 
 def was_witnessed(session: Session, *, job_id: str, weights_sha256: str) -> bool:

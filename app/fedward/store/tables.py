@@ -49,6 +49,20 @@ class AcceptedJob(Table):
     ended_at: Mapped[datetime | None] = mapped_column(_UtcTime)
 
 
+class QueuedJob(Table):
+    """A job about which a person at the site decides; the decision is on this one document."""
+
+    __tablename__ = "queued_job"
+
+    document_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    content: Mapped[str] = mapped_column(Text)
+    signer: Mapped[str] = mapped_column(String(71))
+    asked_at: Mapped[datetime] = mapped_column(_UtcTime)
+    expires_at: Mapped[datetime] = mapped_column(_UtcTime)
+    decision: Mapped[str | None] = mapped_column(String(16))
+    decided_at: Mapped[datetime | None] = mapped_column(_UtcTime)
+
+
 class WitnessedModel(Table):
     """A global model that this site received in a job: one row a round."""
 

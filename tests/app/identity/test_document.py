@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from evaluation_cases import evaluation_job
 from fedward.errors import FedwardError, IdentityError, JobRefused
 from fedward.identity import canonical
 from fedward.identity.certificates import fingerprint
@@ -186,6 +187,15 @@ def test_a_publishing_job_and_no_other_names_a_release() -> None:
     for wrong_job, release in ((job, None), (inference_job(), HASHES)):
         with pytest.raises(ValidationError, match="no other"):
             new_job_document(wrong_job, project=PROJECT, sites=SITES, now=NOW, release=release)
+
+
+def test_an_evaluation_names_the_number_and_the_hashes_of_its_release() -> None:
+    job = evaluation_job()
+    made = new_job_document(job, project=PROJECT, sites=SITES, now=NOW, release=HASHES)
+    assert parse_document(made.content()) == made
+    for wrong, release, word in ((job, None, "no other"), (job.model_copy(update={"number": 0}), HASHES, "the number")):
+        with pytest.raises(ValidationError, match=word):
+            new_job_document(wrong, project=PROJECT, sites=SITES, now=NOW, release=release)
 
 
 def _number_as_text(value: dict) -> None:

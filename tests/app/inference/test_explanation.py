@@ -7,7 +7,7 @@ from ball_network import balls, trained
 from fedward.inference.explanation import attention_rollout, class_score, deepest_layer, grad_cam, region_score
 from fedward.models.networks import build
 from fedward.models.vit3d import ViTClassifier
-from fedward.settings.networks import ViT3D
+from fedward.settings.networks import DenseNet3D, ViT3D
 from network_cases import CASES, CLASSIFICATION, NetworkCase
 
 PLACES = [(1, 2, 3), (6, 5, 1), (4, 4, 4)]
@@ -104,6 +104,22 @@ def test_the_deepest_layer_of_a_u_net_lies_on_its_coarsest_grid() -> None:
         module(images)
     handle.remove()
     assert [tuple(shape) for shape in shapes] == [(4, 4, 4)]
+
+
+@pytest.mark.parametrize("size", [16, 28, 40])
+def test_a_classifier_that_pools_everything_in_the_end_is_explained_before_it_does(size: int) -> None:
+    network = DenseNet3D(name="densenet3d", growth_rate=4, blocks=(2, 3))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        module, images = build(network, task=CLASSIFICATION).eval(), torch.randn(1, 1, size, size, size)
+    grids = []
+    handle = deepest_layer(module, images).register_forward_hook(
+        lambda _part, _inputs, output: grids.append(tuple(output.shape[2:]))
+    )
+    values = [grad_cam(module, images, class_score(index)).unique().numel() for index in range(3)]
+    handle.remove()
+    assert min(grids[0]) >= 4
+    assert max(values) > 64, "places differ"
 
 
 def looks_at_bright_tokens(layers: int) -> ViTClassifier:

@@ -24,7 +24,7 @@ def ended(**codes: str) -> JobRecord:
     ("codes", "by_default", "where_silence_passes"),
     [
         (("non_inferior", "non_inferior"), True, True),
-        (("non_inferior", "inferior"), False, False),
+        (("non_inferior", "not_shown"), False, False),
         (("non_inferior", "no_active_model"), True, True),
         (("no_active_model", "no_active_model"), True, True),
         (("non_inferior", "too_few_patients"), False, True),

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from fedward.dicom.facts import GroupFacts
 from fedward.dicom.volume import Volume
 from fedward.errors import SettingsError
 from fedward.evaluation.cases import score_cases
+from fedward.evaluation.measure import measure_cases
 from fedward.evaluation.summary import summarise
 from fedward.imaging.cases import SiteData
 from fedward.models.initial import initial_weights
@@ -110,6 +112,18 @@ def test_it_learns_with_privacy_too(data: SiteData) -> None:
 def test_a_score_is_one_less_half_the_squared_distance_to_the_truth(data: SiteData) -> None:
     """A network whose every weight is 0 says one half to both: 1 - ((1/2)^2 + (1/2)^2) / 2 is 3/4."""
     assert score(np.zeros_like(initial_weights(JOB)), data) == pytest.approx(0.75)
+
+
+def test_an_evaluation_counts_each_image_once_with_its_probability(data: SiteData) -> None:
+    weights = initial_weights(JOB)
+    facts = measure_cases(weights, data.validation, JOB, groups=lambda _: GroupFacts(), runtime=RUNTIME)
+    assert [one.positive for one in facts] == [(case.image_class == 1,) for case in data.validation]
+    brier = [
+        1 - (score - is_positive) ** 2
+        for one in facts
+        for score, is_positive in zip(one.scores, one.positive, strict=True)
+    ]
+    assert np.mean(brier) == pytest.approx(score(weights, data))
 
 
 def test_an_image_without_a_class_is_no_case_and_one_of_another_class_is_named(tmp_path: Path) -> None:
