@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check fuzz bench clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -21,6 +21,11 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/leaks.py
+	$(BIN)/python .ci/dependencies.py
+
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz/long.py $(ARGS)
 
 bench: $(READY)
 	mkdir -p bench-results

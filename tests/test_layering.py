@@ -19,7 +19,7 @@ ROOMS: dict[str, set[str]] = {
     "settings": set(),
     "randomness": {"cryptography"},
     "identity": {"cryptography"},
-    "store": {"sqlalchemy"},
+    "store": {"sqlalchemy", "cryptography"},
     "dicom": {"pydicom", "SimpleITK", "highdicom", "gdcm"},
     "imaging": {"torch", "monai", "pydicom", "highdicom", "scipy"},
     "models": {"torch", "monai"},

@@ -136,7 +136,9 @@ def data_check(
         accepted = sum(verdict.accepted for verdict in verdicts)
         output.print(f"{accepted} accepted, {len(verdicts) - accepted} refused")
         if json_file:
-            write_text(json_file, json.dumps([as_record(v) for v in verdicts], indent=2, ensure_ascii=False) + "\n")
+            write_text(
+                json_file, json.dumps([as_record(v) for v in verdicts], indent=2, ensure_ascii=False) + "\n", mode=0o600
+            )
     raise typer.Exit(0 if accepted else 1)
 
 

@@ -11,6 +11,7 @@
     ├── UpdateRefused      an update that must not enter a sum
     ├── RoundFailed        a round ended without enough hospitals
     ├── SumRefused         a message of the encrypted sum that must not be followed
+    ├── MessageWithheld    an answer of this hospital that must not leave as it is
     ├── IdentityError      a signature, certificate or roster entry that cannot be trusted
     ├── JobRefused         the site's own rules say no to a job
     ├── ReleaseRefused     a release that must not be installed or run
@@ -179,6 +180,12 @@ class SumRefused(FedwardError):
             "wrong_context",
         }
     )
+
+
+class MessageWithheld(FedwardError):
+    """An answer of this hospital that must not leave as it is: it holds what its kind of message has no field for."""
+
+    codes = frozenset({"unknown_kind", "unknown_field", "unfit_field"})
 
 
 class IdentityError(FedwardError):

@@ -37,6 +37,7 @@ from fedward.settings.job import GateJob, TrainingJob
 from fedward.store.gates import remember_answer
 from fedward.store.jobs import accepted_digest, end_job, was_witnessed
 from fedward.store.releases import stored_releases
+from fedward.store.vault import Vault
 
 Weights = NDArray[np.float32]
 ShouldStop = Callable[[], bool]
@@ -102,7 +103,14 @@ def gate(
 
     folder = hospital.site.state / "jobs" / document.id
     answer = answer_once(
-        ledger, folder, job_id=document.id, number=1, model_sha256=named.weights_sha256, spend=spend, make=make
+        ledger,
+        folder,
+        vault=Vault.open(hospital.site.sealing_key),
+        job_id=document.id,
+        number=1,
+        model_sha256=named.weights_sha256,
+        spend=spend,
+        make=make,
     )
     bit = answer.metrics[_BIT] == 1.0
     _close(hospital, document, bit=bit)

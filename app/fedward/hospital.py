@@ -6,6 +6,7 @@ hospital decides by its own site file; what comes from outside is a signed docum
 
 from __future__ import annotations
 
+import resource
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,9 @@ ShouldStop = Callable[[], bool]
 
 #: Counts that leave a site are rounded to the nearest multiple of this.
 COUNT_STEP = 5
+
+#: What inference counts, by name; see :func:`fedward.report.studies.report_studies`.
+OUTCOMES = frozenset({"findings", "no_findings", "refused", "other_modality"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +137,8 @@ class Hospital(SummingHospital):
             raise StoreError(
                 "unsafe_permissions", f"{site_file} may be read by others; make it yours alone: chmod 600 {site_file}"
             )
+        # What is in a hospital's memory is never written to a disk by a crash.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         return cls(site=site, site_file=site_file, database=Database.open(site.state, site.database))
 
     @property

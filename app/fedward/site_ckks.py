@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,15 @@ from fedward.federation.ckks_site import CkksState
 from fedward.federation.quantise import Quantiser
 from fedward.federation.secure_job import session_of
 from fedward.federation.secure_messages import Box, Receipt, SetUp
-from fedward.files import write_bytes
 from fedward.identity.document import JobDocument
 from fedward.identity.trusted import roster_of, signer_of
 from fedward.privacy.sealed import Answer
 from fedward.randomness import Secret
 from fedward.settings.job import SummedJob
 from fedward.settings.site import read_site_settings, require_identity
+from fedward.store.vault import Vault
 
-_STATE = "ckks.json"
+_STATE = "ckks.state"
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,12 @@ class SiteCkks:
     def _read(self) -> CkksState:
         if not self._path.exists():
             raise SumRefused("set_up_unfinished", "this site has begun no set-up for the job")
-        return CkksState.from_bytes(self._path.read_bytes())
+        return CkksState.from_bytes(self._vault.read(self._path))
 
     def _write(self, state: CkksState) -> None:
-        write_bytes(self._path, state.to_bytes())
+        self._vault.write(self._path, state.to_bytes())
+
+    @cached_property
+    def _vault(self) -> Vault:
+        """Encrypts the state: it holds the keys of rounds to come and the peers' shares."""
+        return Vault.open(read_site_settings(self.site_file).sealing_key)

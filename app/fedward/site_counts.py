@@ -33,6 +33,7 @@ from fedward.settings.site import Privacy, SiteSettings
 from fedward.site_ckks import SiteCkks
 from fedward.site_sum import SiteSum
 from fedward.site_sums import SummedAtSite
+from fedward.store.vault import Vault
 
 Counts = NDArray[np.float64]
 
@@ -179,6 +180,7 @@ class SiteCounts(SummedAtSite):
         return answer_once(
             self.ledger,
             _folder(self.site, self.document),
+            vault=Vault.open(self.site.sealing_key),
             job_id=self.document.id,
             number=ONLY_ROUND,
             model_sha256=self.model_sha256,

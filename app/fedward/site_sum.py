@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,9 @@ from fedward.privacy.sealed import Answer
 from fedward.randomness import Secret
 from fedward.settings.job import SummedJob
 from fedward.settings.site import read_site_settings, require_identity
+from fedward.store.vault import Vault
 
-_STATE, _BOXES = "sum.json", "boxes.json"
+_STATE, _BOXES = "sum.state", "boxes.json"
 
 
 class _Dealt(Value):
@@ -164,10 +166,15 @@ class SiteSum:
     def _read(self) -> SiteState:
         if not self._path.exists():
             raise SumRefused("set_up_unfinished", "this site has begun no set-up for the job")
-        return SiteState.from_bytes(self._path.read_bytes())
+        return SiteState.from_bytes(self._vault.read(self._path))
 
     def _write(self, state: SiteState) -> None:
-        write_bytes(self._path, state.to_bytes())
+        self._vault.write(self._path, state.to_bytes())
+
+    @cached_property
+    def _vault(self) -> Vault:
+        """Encrypts the state: it holds the keys of rounds to come and the peers' shares."""
+        return Vault.open(read_site_settings(self.site_file).sealing_key)
 
 
 def _read_vector(path: Path, digest: str) -> NDArray[np.uint32]:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ from fedward.site_sum import SiteSum
 from fedward.site_sums import SummedAtSite
 from fedward.store.database import Database
 from fedward.store.jobs import witness
+from fedward.store.vault import Vault
 from fedward.training.local import train
 from fedward.training.optimiser import OptimiserState
 from fedward.training.private import train_private
@@ -179,6 +181,7 @@ class SiteTraining(SummedAtSite):
         answer = answer_once(
             self.ledger,
             self._folder,
+            vault=self._vault,
             job_id=self.document.id,
             number=number,
             model_sha256=digest,
@@ -233,7 +236,7 @@ class SiteTraining(SummedAtSite):
                 should_stop=should_stop,
             )
         check_update(result.update, size=self.layout_size, max_norm=self.job.exchange.max_update_norm)
-        result.optimiser_state.save(self._folder / f"optimiser-{number}.npz")
+        result.optimiser_state.save(self._optimiser_file(number), self._vault)
         points = {"training/loss": result.loss, "training/seconds": result.seconds}
         spent = self.plan.spent_after(number)
         with Curves(self._curves_folder) as curves:
@@ -254,12 +257,18 @@ class SiteTraining(SummedAtSite):
         return noised_totals(values_by_patient(cases), noise_multiplier=noise, secret=Secret())
 
     def _optimiser_state(self, number: int) -> OptimiserState | None:
-        path = self._folder / f"optimiser-{number - 1}.npz"
-        return OptimiserState.load(path)
+        return OptimiserState.load(self._optimiser_file(number - 1), self._vault)
 
     def _forget_states_before(self, number: int) -> None:
         for old in range(1, number - _KEPT_STATES + 1):
-            (self._folder / f"optimiser-{old}.npz").unlink(missing_ok=True)
+            self._optimiser_file(old).unlink(missing_ok=True)
+
+    def _optimiser_file(self, number: int) -> Path:
+        return self._folder / f"optimiser-{number}.state"
+
+    @cached_property
+    def _vault(self) -> Vault:
+        return Vault.open(self.site.sealing_key)
 
     @property
     def _folder(self) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 
-from fedward.errors import FedwardError, JobRefused, UpdateRefused
+from fedward.errors import JobRefused, UpdateRefused
 from fedward.federation.ckks import Encrypted
 from fedward.federation.round import DEADLINE_MISSED
 from fedward.federation.secure_messages import Masked
@@ -25,9 +25,7 @@ from fedward.privacy.plan import Spent
 from fedward.release.gate import CandidateFiles
 from fedward.release.package import ReleaseParts
 from fedward_flare.sum_masks import add_masked, masked_of
-
-#: What an error that nobody foresaw is called outside the site; its text stays in the site's own log.
-INTERNAL_ERROR = "internal_error"
+from fedward_flare.words import INTERNAL_ERROR
 
 #: No passport or signature is larger (bytes).
 _SMALL_PART = 1 << 20
@@ -205,13 +203,6 @@ def unpack_bit(answer: Shareable) -> bool:
     if type(bit) is not bool:
         raise UpdateRefused("malformed_message", "expected one bit")
     return bit
-
-
-def pack_failure(error: Exception) -> Shareable:
-    """Make the answer of a site that could not do its part: the error's code and nothing else."""
-    answer = make_reply(ReturnCode.EXECUTION_EXCEPTION)
-    answer[_ERROR] = error.code if isinstance(error, FedwardError) else INTERNAL_ERROR
-    return answer
 
 
 def no_answer() -> Shareable:

@@ -27,7 +27,7 @@ from fedward.errors import FedwardError, SettingsError, SumRefused
 from fedward.gating import gate
 from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument, SignedJob
-from fedward_flare import ckks_exchange, counts_exchange, exchange, sum_exchange, tasks
+from fedward_flare import ckks_exchange, counts_exchange, exchange, sum_exchange, tasks, words
 from fedward_flare.signed import decode_signed_job
 
 #: Where the site's service finds the hospital's own file.
@@ -55,7 +55,7 @@ class _SiteExecutor(Executor):
     def _explained(self, task_name: str, work: Callable[[], Shareable]) -> Shareable:
         """Do the work; what leaves, and what is refused, stands in the hospital's audit before it is given back."""
         try:
-            answer = work()
+            answer = words.passed(task_name, work(), words.Names(frozenset(self._document.sites)))
             self._hospital.audit.note("sent", message=task_name, bytes=exchange.size_of(answer), job=self._document.id)
             return answer
         except FedwardError as error:
@@ -66,9 +66,9 @@ class _SiteExecutor(Executor):
             return self._refused(task_name, error)
 
     def _refused(self, task_name: str, error: Exception) -> Shareable:
-        answer = exchange.pack_failure(error)
+        answer = words.failure(error)
         with contextlib.suppress(Exception):  # a hospital that cannot be opened has no audit to write to
-            code = exchange.failure_of(answer) or exchange.INTERNAL_ERROR
+            code = exchange.failure_of(answer) or words.INTERNAL_ERROR
             self._hospital.audit.note("refusal", what=task_name, code=code)
         return answer
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,11 @@ _CONFIG = f"config/{SITE_CONFIG}"
 _SIGNATURES = frozenset(
     f"{folder}{name}" for folder in ("", "config/") for name in (NVFLARE_SIG_FILE, NVFLARE_SUBMITTER_CRT_FILE)
 )
+#: What zipfile and its decompressors raise on an archive that breaks its own promises.
+_BROKEN_ARCHIVE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, NotImplementedError, RuntimeError,
+    ValueError, LookupError,
+)  # fmt: skip
 
 #: Ends of names of configurations that NVFLARE would read, or run, beside JSON.
 FORMATS = (".conf", ".hocon", ".yml", ".yaml", ".toml", ".py")
@@ -53,7 +61,7 @@ def check_archive(content: object) -> None:
                     raise JobRefused("linked_file", f"{entry.filename} is a link")
                 check_size(entry.filename, entry.file_size)
             check_files({entry.filename: archive.read(entry) for entry in entries})
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except _BROKEN_ARCHIVE as error:
         raise JobRefused("unexpected_file", f"not an archive that can be read: {error}") from error
 
 

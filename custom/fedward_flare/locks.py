@@ -39,7 +39,7 @@ from nvflare.security.logging import SECURE_LOGGING_VAR_NAME
 from nvflare.security.security import FLAuthorizer
 
 from fedward.errors import JobRefused
-from fedward_flare import refusal_log
+from fedward_flare import refusal_log, wire
 from fedward_flare.job_folder import SiteJobValidator, check_archive
 
 #: What ends with this code did so because its locks do not fit (EX_CONFIG of sysexits.h).
@@ -98,7 +98,7 @@ class SiteLocks(FLComponent):
 
 
 def close_side_doors() -> None:
-    """Close what every process of a site opens: the network's own requests and the job's commands.
+    """Close what every process of a site opens: the network's own requests, the job's commands, the words on the wire.
 
     The network would tell the site's settings, end its process, or lead it to another server; one of a job's commands
     sets up logging from a text of the server, and with it calls any function.
@@ -114,6 +114,8 @@ def close_side_doors() -> None:
     commands[:] = [command for command in commands if command.get_command_name() in JOB_COMMANDS]
     found = {command.get_command_name() for command in commands}
     _expect(found == JOB_COMMANDS, f"a job takes the commands {sorted(found)}, expected {sorted(JOB_COMMANDS)}")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    wire.close_wire(TOPICS)
 
 
 def close_doors() -> None:
@@ -124,7 +126,6 @@ def close_doors() -> None:
     """
     os.environ[SECURE_LOGGING_VAR_NAME] = "true"
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _expect(isinstance(AuthorizationService.get_authorizer(), FLAuthorizer), "the site has no authorisation policy")
     AppAuthzService.initialize(SiteJobValidator())
     processors = ClientRequestProcessors.request_processors
@@ -145,6 +146,7 @@ def verify_closed(agent: Any) -> None:
     _expect(type(agent) is FedAdminAgent and _is_guarded(), "requests do not pass the locks")
     _expect(set(agent.processors) == TOPICS, f"the engine answers {sorted(agent.processors)}")
     _expect(type(AppAuthzService.app_validator) is SiteJobValidator, "jobs are not validated")
+    _expect(wire.is_closed(), "what is sent does not pass the gate")
     _in_place = True
 
 

@@ -15,6 +15,7 @@ from fedward.release.package import read_parts
 from fedward_flare import exchange, tasks
 from fedward_flare.controllers import JobController, application_folder
 from fedward_flare.jobs import CANDIDATE, RELEASE, read_candidate
+from fedward_flare.words import INTERNAL_ERROR
 
 Read = Callable[[Shareable], SiteOutcome]
 
@@ -81,7 +82,7 @@ def _outcome(answer: Shareable, read: Read) -> SiteOutcome:
     failure = exchange.failure_of(answer)
     if failure is not None:
         # A failure is never an answer, whatever it calls itself.
-        return SiteOutcome(code=exchange.INTERNAL_ERROR if failure in _ANSWERS else failure)
+        return SiteOutcome(code=INTERNAL_ERROR if failure in _ANSWERS else failure)
     try:
         return read(answer)
     except FedwardError as error:

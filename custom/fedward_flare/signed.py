@@ -38,5 +38,5 @@ def decode_signed_job(text: object) -> SignedJob:
         if set(parts) != set(_PARTS):
             raise ValueError(f"expected {_PARTS}")
         return SignedJob(**{name: base64.b64decode(parts[name], validate=True) for name in _PARTS})
-    except (binascii.Error, ValueError, TypeError) as error:
+    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
         raise IdentityError("not_canonical", f"the job's argument is not a signed job: {error}") from error

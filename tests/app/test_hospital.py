@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -192,7 +193,7 @@ def second_round(site: Site, *, forget: bool = False) -> np.ndarray:
     again = site.open()
     again.accept(signed(document))
     if forget:
-        (site.folder / "state" / "jobs" / document.id / "optimiser-1.npz").unlink()
+        (site.folder / "state" / "jobs" / document.id / "optimiser-1.state").unlink()
     return again.train_round(RoundTask(document, 2, apply_update(weights, first.update))).update
 
 
@@ -261,6 +262,11 @@ def test_a_site_file_that_others_may_read_is_refused(site: Site) -> None:
     site.site_file.chmod(0o644)
     with pytest.raises(StoreError, match="unsafe_permissions"):
         Hospital.open(site.site_file)
+
+
+def test_a_process_that_opened_a_hospital_leaves_no_core_dump(site: Site) -> None:
+    site.open()
+    assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
 
 
 def test_a_model_that_this_hospital_never_received_is_not_installed(site: Site) -> None:

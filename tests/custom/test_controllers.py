@@ -24,7 +24,7 @@ from fedward.models.initial import initial_weights
 from fedward.release.package import ReleaseParts, write_release
 from fedward.settings.algorithms import AnyAlgorithm, CoordinateMedian, FedAvgM
 from fedward.settings.job import InferenceJob, PublishJob, Sites, TrainingJob
-from fedward_flare import exchange, tasks
+from fedward_flare import exchange, tasks, words
 from fedward_flare.controllers import JobController
 from fedward_flare.jobs import prepare
 from fedward_flare.once_controllers import InferenceController, PublishController
@@ -94,7 +94,7 @@ def failing(*rounds: int) -> Site:
 
     def answer(task: str, message: Shareable) -> Answer:
         if exchange.unpack_model(message).number in rounds:
-            return exchange.pack_failure(JobRefused("too_few_patients", "3"))
+            return words.failure(JobRefused("too_few_patients", "3"))
         return good(task, message)
 
     return answer
@@ -270,12 +270,12 @@ def test_whoever_watches_gets_the_record_as_it_stands(job: TrainingJob, bench: C
 
 
 def done(task: str, message: Shareable) -> Answer:
-    return exchange.pack_done({"report_written": 10} if task == tasks.INFER_TASK else None)
+    return exchange.pack_done({"findings": 10} if task == tasks.INFER_TASK else None)
 
 
 def test_inference_records_each_sites_counts_or_code(bench: Callable[..., Bench]) -> None:
     job = InferenceJob(kind="infer", name="infer", sites=Sites(minimum=1, deadline_s=0.5))
-    broken = exchange.pack_failure(JobRefused("kind_not_allowed", ""))
+    broken = words.failure(JobRefused("kind_not_allowed", ""))
     record = bench(job, north=done, east=lambda *_: broken, south=silent).run()
     assert record.status == "completed"
     assert {site: outcome.code for site, outcome in record.sites.items()} == {
@@ -283,7 +283,7 @@ def test_inference_records_each_sites_counts_or_code(bench: Callable[..., Bench]
         "east": "kind_not_allowed",
         "south": "deadline_missed",
     }
-    assert record.sites["north"].counts == {"report_written": 10}
+    assert record.sites["north"].counts == {"findings": 10}
 
 
 def test_publishing_sends_the_release_of_the_servers_application(

@@ -30,7 +30,7 @@ from fedward.settings.job import EvaluationJob
 from fedward.site_ckks import SiteCkks
 from fedward.site_counts import Counted, Counts
 from fedward.site_sum import SiteSum
-from fedward_flare import ckks_exchange, counts_exchange, exchange, sum_exchange, tasks
+from fedward_flare import ckks_exchange, counts_exchange, sum_exchange, tasks, words
 from fedward_flare.evaluation_controller import EvaluationController
 from fedward_flare.jobs import about_release, prepare
 from fedward_flare.results import EVALUATION, RESULT, keep_result
@@ -60,7 +60,7 @@ class CountingSite:
         try:
             return self._answer(task, message)
         except FedwardError as error:
-            return exchange.pack_failure(error)
+            return words.failure(error)
 
     def _answer(self, task: str, message: Shareable) -> Shareable:
         if task == tasks.COUNT_TASK:

@@ -12,7 +12,7 @@ from fedward.hospital import Evaluated, TrainedRound
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Spent
 from fedward.release.package import ReleaseParts
-from fedward_flare import exchange
+from fedward_flare import exchange, words
 from fedward_flare.exchange import GlobalModel
 
 WEIGHTS = np.arange(5, dtype=np.float32)
@@ -49,9 +49,9 @@ def test_a_release_arrives_as_it_was_sent() -> None:
 
 
 def test_counts_arrive_as_they_were_sent() -> None:
-    answer = sent(exchange.pack_done({"report_written": 20}))
+    answer = sent(exchange.pack_done({"findings": 20}))
     assert exchange.failure_of(answer) is None
-    assert exchange.unpack_counts(answer) == {"report_written": 20}
+    assert exchange.unpack_counts(answer) == {"findings": 20}
     assert exchange.unpack_counts(exchange.pack_done()) == {}
 
 
@@ -139,7 +139,7 @@ def test_a_release_with_a_huge_passport_is_refused() -> None:
     ],
 )
 def test_an_error_travels_as_its_code_alone(error: Exception, code: str) -> None:
-    answer = exchange.pack_failure(error)
+    answer = words.failure(error)
     assert exchange.failure_of(answer) == code
     text = str(fobs.dumps(answer)).lower()
     assert "doe" not in text

@@ -64,7 +64,7 @@ class StubHospital:
         self.installed.append(parts)
 
     def infer(self, document: JobDocument, *, should_stop: Callable[[], bool]) -> dict[str, int]:
-        return {"report_written": 15}
+        return {"findings": 15}
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_release_reaches_the_hospital_as_bytes(text: str, site_file: Path, mon
 
 def test_inference_gives_counts_alone(text: str, site_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     executor = executor_of(InferenceExecutor, text, StubHospital(), monkeypatch)
-    assert exchange.unpack_counts(do(executor, tasks.INFER_TASK, Shareable())) == {"report_written": 15}
+    assert exchange.unpack_counts(do(executor, tasks.INFER_TASK, Shareable())) == {"findings": 15}
 
 
 def test_inference_with_a_model_of_the_servers_is_refused_and_noted(

@@ -27,7 +27,7 @@ from fedward.release.gate import CandidateFiles
 from fedward.release.package import MODEL, model_bytes, read_parts, verify_release
 from fedward.release.passport import Passport
 from fedward.settings.job import GateJob, Sites, StartFrom, TrainingJob
-from fedward_flare import exchange, tasks
+from fedward_flare import exchange, tasks, words
 from fedward_flare.cli import app
 from fedward_flare.executors import GateExecutor
 from fedward_flare.jobs import DOCUMENT, PreparedJob, export, prepare
@@ -214,7 +214,7 @@ def test_the_controller_records_each_sites_bit_or_code_and_forged_ones_as_none(
         seen.append(exchange.unpack_candidate(message))
         return exchange.pack_bit(True)
 
-    forged = exchange.pack_failure(JobRefused("too_few_patients", ""))
+    forged = words.failure(JobRefused("too_few_patients", ""))
     forged["fedward.error"] = "non_inferior"
     sites = {"east": east, "north": lambda *_: says("yes"), "south": lambda *_: forged}
     controller.communicator = StubCommunicator(sites)

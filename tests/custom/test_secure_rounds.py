@@ -25,7 +25,7 @@ from fedward.models.initial import initial_weights
 from fedward.privacy.sealed import Answer
 from fedward.settings.job import Exchange, PrivateTraining, Sites, TrainingJob
 from fedward.site_sum import SiteSum
-from fedward_flare import exchange, sum_exchange, tasks
+from fedward_flare import exchange, sum_exchange, tasks, words
 from fedward_flare.jobs import prepare
 from fedward_flare.results import RESULT
 from fedward_flare.signed import encode_signed_job
@@ -52,7 +52,7 @@ class Hospital:
             self.before(self, task, message)
             return self._answer(task, message)
         except FedwardError as error:
-            return exchange.pack_failure(error)
+            return words.failure(error)
         except Silent:
             return None
 

@@ -11,6 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
+from fedward.errors import StoreError
+from fedward.settings.site import STORAGE_KEY
+from fedward.store.vault import Vault
 from fedward_flare import processes
 from tiny_federation import NAMES, Federation, training_job
 
@@ -38,11 +41,12 @@ def test_a_job_process_that_is_killed_in_any_phase_costs_no_round(federation: Fe
 
 
 def kill_job_process(federation: Federation, site: str, *, when: Callable[[dict[str, Any]], bool], job_id: str) -> None:
-    path = federation.workdir.hospital(site) / "state" / "jobs" / job_id / "sum.json"
+    hospital = federation.workdir.hospital(site)
+    path = hospital / "state" / "jobs" / job_id / "sum.state"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError, ValueError):
-            if when(json.loads(path.read_text())):
+        with contextlib.suppress(StoreError):
+            if when(json.loads(Vault.open(hospital / STORAGE_KEY).read(path))):
                 for process in processes.running(federation.workdir.state().mark):
                     with contextlib.suppress(psutil.Error):
                         command = process.cmdline()

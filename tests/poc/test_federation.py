@@ -167,7 +167,7 @@ def in_second_round(federation: Federation, job_id: str, site: str) -> psutil.Pr
                 command = process.cmdline()
                 if "nvflare.private.fed.app.client.worker_process" in command and site in command:
                     state = federation.workdir.hospital(site) / "state" / "jobs" / job_id
-                    if list(state.glob("optimiser-*.npz")):
+                    if list(state.glob("optimiser-*.state")):
                         return process
         time.sleep(0.05)
     raise AssertionError(f"the job's process at {site} did not do a round")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 
-from fedward.dicom.quiet import quiet_pydicom
+from fedward.dicom.bounded import BoundedReader
+from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom
 from fedward.dicom.studies import StudyCase
 
 UNKNOWN = "unknown"
@@ -64,9 +64,9 @@ def slice_band(distance_mm: float | None) -> str:
 
 def _of_patient(path: Path) -> tuple[str, str]:
     try:
-        with quiet_pydicom():
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientSex", "PatientAge"])
-    except (InvalidDicomError, OSError):
+        with BoundedReader(path) as file, quiet_pydicom():
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PatientSex", "PatientAge"])
+    except BROKEN_FILE_ERRORS:
         return UNKNOWN, UNKNOWN
     sex = {"M": "male", "F": "female", "O": "other"}.get(str(header.get("PatientSex", "")), UNKNOWN)
     return sex, age_band(str(header.get("PatientAge", "") or ""))

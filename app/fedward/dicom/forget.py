@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 
+from fedward.dicom.bounded import BoundedReader
 from fedward.dicom.image_classes import forget_rows
 from fedward.dicom.nifti_source import patient_of_file, patient_of_stem
 from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom
@@ -56,8 +57,8 @@ def _of_dicom(source: DicomSource, is_patient: IsPatient) -> Iterator[tuple[Path
         if not path.is_file():
             continue
         try:
-            with quiet_pydicom():
-                dataset = dcmread(path, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+            with BoundedReader(path) as file, quiet_pydicom():
+                dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
                 key, series = patient_key(dataset), text(dataset, "SeriesInstanceUID")
         except BROKEN_FILE_ERRORS:
             continue  # it names nobody

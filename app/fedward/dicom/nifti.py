@@ -88,7 +88,7 @@ def write_nifti(path: Path, array: NDArray[np.generic], affine: Affine) -> None:
     image.SetSpacing([float(value) for value in spacing])
     image.SetDirection([float(value) for value in (steps / spacing).ravel()])
     image.SetOrigin([float(value) for value in affine[:3, 3]])
-    with whole_file(path, mode=0o644) as temporary:
+    with whole_file(path) as temporary:
         try:
             SimpleITK.WriteImage(image, str(temporary))
         except RuntimeError as error:

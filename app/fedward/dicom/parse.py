@@ -16,6 +16,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from fedward.dicom.bounded import BoundedReader
 from fedward.dicom.classes import LABEL_CLASSES, class_name, is_image
 from fedward.dicom.objects import BrokenFile, FoundObject, ImageHeader, LabelObject, NotDicom, OtherObject
 from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom
@@ -37,7 +38,7 @@ def parse_file(path: Path, root: Path) -> FoundObject:
     """Read ``path`` up to its pixels and say what it is; nothing that a file holds makes this raise."""
     relative = PurePosixPath(path.relative_to(root).as_posix())
     try:
-        with path.open("rb") as file, quiet_pydicom():
+        with BoundedReader(path) as file, quiet_pydicom():
             start = file.read(_PREAMBLE + 4)
             has_prefix = start[_PREAMBLE:] == b"DICM"
             if not has_prefix and not _is_bare_data_set(start):
@@ -111,7 +112,8 @@ def _meta(dataset: FileDataset, keyword: str) -> str:
 def _label(path: Path, relative: PurePosixPath, sop_class: str) -> LabelObject:
     kind = LABEL_CLASSES[sop_class]
     try:
-        return label_object(dcmread(path, stop_before_pixels=True, force=True), relative, kind)
+        with BoundedReader(path) as file:
+            return label_object(dcmread(file, stop_before_pixels=True, force=True), relative, kind)
     except BROKEN_FILE_ERRORS as error:
         return LabelObject(relative, kind, "", "", fault=_reason(error))
 

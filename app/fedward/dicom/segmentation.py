@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import dcmread
 from pydicom.pixels.utils import iter_pixels
 
+from fedward.dicom.bounded import BoundedReader
 from fedward.dicom.placement import Indices, Placement, placement
 from fedward.dicom.references import items, source_images
 from fedward.dicom.values import numbers, text
@@ -31,7 +32,8 @@ def segment_voxels(path: Path, volume: Volume) -> Iterator[tuple[int, Indices]]:
         LabelRefused: it is fractional, of an unknown kind, or does not lie on the volume's grid.
         BROKEN_FILE_ERRORS: the file does not decode.
     """
-    dataset = dcmread(path)
+    with BoundedReader(path) as file:
+        dataset = dcmread(file)
     _check_frame_of_reference(dataset, volume)
     shared = next(iter(items(dataset, "SharedFunctionalGroupsSequence")), Dataset())
     groups = items(dataset, "PerFrameFunctionalGroupsSequence")

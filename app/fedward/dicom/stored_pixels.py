@@ -16,6 +16,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
+from fedward.dicom.bounded import BoundedReader
 from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom
 from fedward.dicom.values import integer
 from fedward.errors import SeriesRefused
@@ -100,8 +101,8 @@ def stored_values(path: Path, transfer_syntax_uid: str) -> NDArray[np.generic]:
             Bits Stored. The detail does not name the file.
     """
     try:
-        with quiet_pydicom():
-            dataset = dcmread(path, force=True, specific_tags=[*(Tag(name) for name in _PIXEL_TAGS), *_OVERLAY_TAGS])
+        with BoundedReader(path) as file, quiet_pydicom():
+            dataset = dcmread(file, force=True, specific_tags=[*(Tag(name) for name in _PIXEL_TAGS), *_OVERLAY_TAGS])
             dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
             values = pixel_array(dataset, raw=True, correct_unused_bits=False)
             return _within_bits_stored(values, dataset)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 
+from fedward.dicom.bounded import BoundedReader
 from fedward.dicom.placement import Indices
 from fedward.dicom.references import contour_images, items
 from fedward.dicom.values import text
@@ -31,7 +32,8 @@ def region_voxels(path: Path, volume: Volume, numbers: Collection[int]) -> Itera
         LabelRefused: a contour is open, oblique, outside of the image, or drawn on another series.
         BROKEN_FILE_ERRORS: the file does not decode.
     """
-    dataset = dcmread(path)
+    with BoundedReader(path) as file:
+        dataset = dcmread(file)
     regions = [one for one in items(dataset, "ROIContourSequence") if int(one.ReferencedROINumber) in numbers]
     _check_references(dataset, regions, volume)
     for region in regions:

@@ -1,9 +1,10 @@
-"""Prepared cases on the site's disk: decoded, resampled and scaled once, mapped into memory ever after."""
+"""Prepared cases on the site's disk: decoded, resampled and scaled once, encrypted, read in pieces ever after."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -13,21 +14,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedward.dicom.volume import Label, Volume
-from fedward.files import explained_writes, whole_file
+from fedward.errors import StoreError
+from fedward.files import explained_writes
 from fedward.imaging.foreground import Foreground, find_foreground
 from fedward.imaging.grid import label_to_model_grid, to_model_grid
 from fedward.imaging.patches import TrainingCase
 from fedward.imaging.traits import measure_traits
 from fedward.settings.job import Input
+from fedward.store.vault import Vault
 
 #: Rises whenever a prepared case would come out differently, so that no old one is taken for a new one.
-_FORMAT = 2
+_FORMAT = 3
 
 #: Jobs differ in spacing and intensity; the cases of this many kinds of input are kept.
 _INPUTS_KEPT = 3
@@ -36,7 +39,7 @@ _INPUTS_KEPT = 3
 _LOCK = ".lock"
 
 #: What an incomplete or damaged file raises when it is read.
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_DAMAGED = (StoreError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +62,24 @@ class Cache:
 
     Args:
         root: The site's folder for prepared cases; made when missing.
+        vault: Encrypts them.
         settings: The job's grid and intensity scale.
         classes: The job's classes.
         namings: What the site's sources call their classes: another naming gives other labels.
     """
 
     def __init__(
-        self, root: Path, settings: Input, classes: tuple[str, ...], *, namings: Sequence[Mapping[str, object]] = ()
+        self,
+        root: Path,
+        settings: Input,
+        classes: tuple[str, ...],
+        *,
+        vault: Vault,
+        namings: Sequence[Mapping[str, object]] = (),
     ) -> None:
         document = json.dumps([_FORMAT, settings.model_dump(mode="json"), classes, namings], sort_keys=True)
         self._root = root
+        self._vault = vault
         self._folder = root / hashlib.sha256(document.encode()).hexdigest()[:32]
         self._settings = settings
 
@@ -95,33 +106,34 @@ class Cache:
         image = to_model_grid(volume, self._settings)
         label_array = label_to_model_grid(label, volume, self._settings)
         foreground = find_foreground(label_array)
-        with whole_file(self._path(key, "image.npy")) as temporary:
-            np.save(temporary, image.array.astype(np.float16))
-        with whole_file(self._path(key, "label.npy")) as temporary:
-            np.save(temporary, label_array)
-        with whole_file(self._path(key, "npz")) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                model_affine=image.affine,
-                shape=np.array(volume.array.shape),
-                affine=volume.affine,
-                floor=image.array.astype(np.float16).min(),
-                traits=measure_traits(volume, self._settings),
-                truth=label.array,
-                foreground_voxels=foreground.voxels,
-                foreground_starts=foreground.starts,
-                foreground_classes=foreground.classes,
-            )
+        stored = image.array.astype(np.float16)
+        self._vault.write_volume(self._path(key, "image"), stored)
+        self._vault.write_volume(self._path(key, "label"), label_array)
+        facts = io.BytesIO()
+        np.savez_compressed(
+            facts,
+            model_affine=image.affine,
+            shape=np.array(volume.array.shape),
+            affine=volume.affine,
+            floor=stored.min(),
+            traits=measure_traits(volume, self._settings),
+            truth=label.array,
+            foreground_voxels=foreground.voxels,
+            foreground_starts=foreground.starts,
+            foreground_classes=foreground.classes,
+        )
+        self._vault.write(self._path(key, "facts"), facts.getvalue())
 
     def training_case(self, key: str, *, mapped: bool) -> TrainingCase:
-        """Give a case for patches; ``mapped`` leaves its arrays on the disk."""
-        mode: Literal["r"] | None = "r" if mapped else None
-        image = np.load(self._path(key, "image.npy"), mmap_mode=mode, allow_pickle=False)
-        label = np.load(self._path(key, "label.npy"), mmap_mode=mode, allow_pickle=False)
+        """Give a case for patches; ``mapped`` leaves its volumes on the disk: each box is opened when it is cut."""
+        image, label = (self._vault.volume(self._path(key, part)) for part in ("image", "label"))
         with self._facts(key) as facts:
             foreground = Foreground(*(facts[f"foreground_{part}"] for part in ("voxels", "starts", "classes")))
             floor = float(facts["floor"])
-        return TrainingCase(image, label, foreground, floor)
+        if mapped:
+            # They are read as arrays are: by voxels and boxes.
+            return TrainingCase(cast(Any, image), cast(Any, label), foreground, floor)
+        return TrainingCase(image.whole(), label.whole(), foreground, floor)
 
     def geometry(self, key: str) -> Geometry:
         """Give where a case lies."""
@@ -131,8 +143,7 @@ class Cache:
 
     def image(self, key: str) -> NDArray[np.float32]:
         """Give a case's image on the model grid."""
-        stored = np.load(self._path(key, "image.npy"), allow_pickle=False)
-        return np.asarray(stored, dtype=np.float32)
+        return np.asarray(self._vault.volume(self._path(key, "image")).whole(), dtype=np.float32)
 
     def traits(self, key: str) -> NDArray[np.float64]:
         """Give a case's traits, shape ``(trait,)``; see :func:`fedward.imaging.traits.measure_traits`."""
@@ -173,7 +184,7 @@ class Cache:
 
     @contextmanager
     def _facts(self, key: str) -> Iterator[Mapping[str, NDArray[Any]]]:
-        with self._path(key, "npz").open("rb") as file, np.load(file, allow_pickle=False) as facts:
+        with np.load(io.BytesIO(self._vault.read(self._path(key, "facts"))), allow_pickle=False) as facts:
             yield facts
 
     def _path(self, key: str, part: str) -> Path:

@@ -19,6 +19,7 @@ from fedward.imaging.splits import Part, assign, read_split_key
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings
 from fedward.settings.tasks import AnyTask, is_of_images
+from fedward.store.vault import Vault
 
 ALL_PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
@@ -130,7 +131,8 @@ class SiteData:
         key = read_split_key(site.state)
         namings = tuple(source.classes for source in site.data)
         classes = () if is_of_images(job.task) else job.task.label_classes
-        cache = Cache(site.state / "cache", job.input, classes, namings=namings)
+        vault = Vault.open(site.sealing_key)
+        cache = Cache(site.state / "cache", job.input, classes, vault=vault, namings=namings)
         labelled = sorted(
             (study for study in studies if _is_labelled(study, job.task) and study.modality == job.input.modality),
             key=lambda study: (site.patient_of(study.patient_key), study.series_instance_uid),
@@ -183,7 +185,7 @@ class SiteData:
 
     @cached_property
     def training_cases(self) -> tuple[TrainingCase, ...]:
-        """The training part, ready for patches: the first ones in memory, the others mapped from the disk.
+        """The training part, ready for patches: the first ones in memory, the others read from the disk.
 
         Raises:
             SourceError: ``no_labelled_case``: all labelled patients fell to validation and test.

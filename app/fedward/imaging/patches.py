@@ -26,7 +26,7 @@ _TRIES = 8
 
 @dataclass(frozen=True, eq=False)
 class TrainingCase:
-    """One labelled image on the model grid, in memory or mapped from disk.
+    """One labelled image on the model grid, in memory, or on the disk and read like an array.
 
     Attributes:
         image: Axes (superior, posterior, left), float16, scaled intensities.

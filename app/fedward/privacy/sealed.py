@@ -1,4 +1,7 @@
-"""A charge buys one answer: it lies sealed on the site's disk before its first byte leaves, and no other ever will."""
+"""A charge buys one answer: it lies sealed on the site's disk before its first byte leaves, and no other ever will.
+
+What lies there is encrypted: an update in the clear tells more of its patients than the sum that leaves.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.errors import JobRefused
-from fedward.files import write_bytes
+from fedward.errors import JobRefused, StoreError
 from fedward.privacy.ledger import Ledger
 from fedward.privacy.mechanisms import Spend
+from fedward.store.vault import Vault
 
 #: Answers that are kept: the last round's may be asked for again while the next one runs.
 _KEPT = 2
@@ -55,6 +58,7 @@ def answer_once(
     ledger: Ledger,
     folder: Path,
     *,
+    vault: Vault,
     job_id: str,
     number: int,
     model_sha256: str,
@@ -66,6 +70,7 @@ def answer_once(
     Args:
         ledger: The site's.
         folder: The job's own, where sealed answers lie.
+        vault: Encrypts them.
         job_id: The job.
         number: The round.
         model_sha256: Of the model that came.
@@ -75,23 +80,26 @@ def answer_once(
     Raises:
         JobRefused: as :meth:`Ledger.charge`; ``round_is_over``: its sealed answer is no longer kept, or was damaged.
     """
-    path = folder / f"sealed-{number}.npz"
+    path = folder / f"sealed-{number}"
     known = ledger.charge(job_id, number, model_sha256=model_sha256, spend=spend)
     if known.update_sha256 is not None:
-        answer = _read_sealed(path, known.update_sha256)
+        answer = _read_sealed(vault, path, known.update_sha256)
     else:
         content = make().to_bytes()
-        write_bytes(path, content)
+        vault.write(path, content)
         ledger.seal(job_id, number, update_sha256=hashlib.sha256(content).hexdigest())
         answer = Answer.from_bytes(content)
     for old in range(1, number - _KEPT + 1):
-        (folder / f"sealed-{old}.npz").unlink(missing_ok=True)
+        (folder / f"sealed-{old}").unlink(missing_ok=True)
     ledger.mark_sent(job_id, number)
     return answer
 
 
-def _read_sealed(path: Path, digest: str) -> Answer:
-    content = path.read_bytes() if path.is_file() else b""
+def _read_sealed(vault: Vault, path: Path, digest: str) -> Answer:
+    try:
+        content = vault.read(path)
+    except StoreError:
+        content = b""
     if hashlib.sha256(content).hexdigest() != digest:
         raise JobRefused("round_is_over", f"{path.name} is not there or not what was sealed, and no other may leave")
     return Answer.from_bytes(content)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from fedward.dicom.bounded import BoundedReader
 from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom
 from fedward.dicom.values import WrongValue, integer, text
 from fedward.dicom.volume import Volume
@@ -29,8 +30,8 @@ def read_headers(volume: Volume) -> tuple[Dataset, ...]:
 
 def _read_header(path: Path, sop_instance_uid: str) -> Dataset:
     try:
-        with quiet_pydicom():
-            header = dcmread(path, stop_before_pixels=True, force=True)
+        with BoundedReader(path) as file, quiet_pydicom():
+            header = dcmread(file, stop_before_pixels=True, force=True)
             found = text(header, "SOPInstanceUID")
     except BROKEN_FILE_ERRORS as error:
         raise SourceError("unreadable_source", f"{path.name} can no longer be read") from error

@@ -20,6 +20,9 @@ Fingerprint = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 NamePatterns = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
+#: The name of the key of what is encrypted at rest, beside the site file.
+STORAGE_KEY = "storage.key"
+
 JobKind = Literal["train", "gate", "publish", "infer", "evaluate"]
 
 #: The numbers that a site may let the coordinator see: of validation; ``training_ranges``: counts of what its training
@@ -234,11 +237,16 @@ class Inference(Settings):
 
 
 class SiteSettings(Settings):
-    """A whole site file. ``database`` is a PostgreSQL URL; empty keeps SQLite in the ``state`` folder."""
+    """A whole site file. ``database`` is a PostgreSQL URL; empty keeps SQLite in the ``state`` folder.
+
+    ``storage_key`` is the file of the key that encrypts the ``state`` folder's prepared cases and sealed updates; by
+    default it lies beside the site file.
+    """
 
     name: Name
     organisation: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
     state: Path = Path("state")
+    storage_key: Path | None = None
     database: Annotated[str, Field(pattern=r"^(postgresql\+pg8000://.{1,500})?$")] = ""
     data: Annotated[tuple[Annotated[DicomSource | NiftiSource, Field(discriminator="kind")], ...], Field(min_length=1)]
     identity: Identity | None = None
@@ -248,6 +256,11 @@ class SiteSettings(Settings):
     compute: Compute = Compute()
     models: Models = Models()
     inference: Inference = Inference()
+
+    @property
+    def sealing_key(self) -> Path:
+        """Where the key lies under which prepared cases and sealed updates are encrypted; made on first use."""
+        return self.storage_key or self.state.parent / STORAGE_KEY
 
     def patient_of(self, patient_key: str) -> str:
         """Give the key under which a patient is known here, whichever of the merged ids a study carries."""
@@ -281,6 +294,7 @@ def read_site_settings(path: Path) -> SiteSettings:
     return site.model_copy(
         update={
             "state": folder / site.state,
+            "storage_key": folder / (site.storage_key or STORAGE_KEY),
             "data": tuple(data_from(source) for source in site.data),
             "identity": identity,
         }

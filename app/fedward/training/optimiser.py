@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from collections.abc import Callable
@@ -12,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedward.errors import ModelError
-from fedward.files import whole_file
+from fedward.errors import ModelError, StoreError
 from fedward.settings.job import Training
+from fedward.store.vault import Vault
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,22 +32,23 @@ class OptimiserState:
     second_moment: NDArray[np.float32]
     steps: int
 
-    def save(self, path: Path) -> None:
-        """Write the state to ``path`` (.npz, owner-only), whole or not at all.
+    def save(self, path: Path, vault: Vault) -> None:
+        """Seal the state into ``path``, whole or not at all.
 
         Raises:
             StoreError: the disk cannot take it.
         """
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, first_moment=self.first_moment, second_moment=self.second_moment, steps=self.steps)
+        content = io.BytesIO()
+        np.savez(content, first_moment=self.first_moment, second_moment=self.second_moment, steps=self.steps)
+        vault.write(path, content.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> OptimiserState | None:
+    def load(cls, path: Path, vault: Vault) -> OptimiserState | None:
         """Read a saved state; None where there is none or the file is damaged: training then starts a fresh one."""
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
+            with np.load(io.BytesIO(vault.read(path)), allow_pickle=False) as parts:
                 return cls(parts["first_moment"], parts["second_moment"], int(parts["steps"]))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (StoreError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
 

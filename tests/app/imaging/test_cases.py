@@ -12,6 +12,7 @@ from fedward.errors import SourceError, Stopped, StoreError
 from fedward.imaging.cases import SiteData
 from fedward.imaging.splits import assign
 from fedward.settings.job import TrainingJob
+from fedward.store.vault import SealedVolume
 from small_cases import job_with, site_at, studies_in
 from support import ROOT
 
@@ -77,13 +78,13 @@ def test_a_changed_file_is_prepared_anew_and_the_old_case_goes(tmp_path: Path) -
     os.utime(studies[1].file, ns=(1, 1))
     SiteData.prepare(studies, site_at(tmp_path), JOB)
     assert [len(study.reads) for study in studies] == [1, 2]
-    assert len(list((tmp_path / "state" / "cache").rglob("*.npz"))) == 2
+    assert len(list((tmp_path / "state" / "cache").rglob("*.facts"))) == 2
 
 
 def test_a_damaged_case_is_prepared_anew(tmp_path: Path) -> None:
     studies = studies_in(tmp_path / "dicom", 1)
     SiteData.prepare(studies, site_at(tmp_path), JOB)
-    image = next((tmp_path / "state" / "cache").rglob("*.image.npy"))
+    image = next((tmp_path / "state" / "cache").rglob("*.image"))
     image.write_bytes(image.read_bytes()[:100])
     SiteData.prepare(studies, site_at(tmp_path), JOB)
     assert studies[0].reads == ["p00", "p00"]
@@ -115,7 +116,7 @@ def test_a_job_keeps_what_another_process_uses_and_clears_up_when_that_is_dead(t
         assert other.stdout is not None
         try:
             assert other.stdout.readline() == "prepared\n"
-            half = next(cache.rglob("*.npz")).with_name(".half.npy")
+            half = next(cache.rglob("*.facts")).with_name(".half.npy")
             half.write_bytes(b"half")
             studies = studies_in(tmp_path / "dicom", 2)
             for study in studies:
@@ -128,7 +129,7 @@ def test_a_job_keeps_what_another_process_uses_and_clears_up_when_that_is_dead(t
             other.kill()
     SiteData.prepare(studies, site_at(tmp_path), JOB)
     assert not half.exists()
-    assert len(list(cache.rglob("*.npz"))) == 2
+    assert len(list(cache.rglob("*.facts"))) == 2
 
 
 def test_a_running_job_keeps_its_cases_whatever_inputs_others_bring(tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_parts_that_are_not_asked_for_cost_no_reading(tmp_path: Path) -> None:
 def test_cases_beyond_the_memory_bound_stay_on_the_disk(tmp_path: Path) -> None:
     site = site_at(tmp_path, compute={"memory_cases": 2}, split={"validation": 0.0, "test": 0.0})
     cases = SiteData.prepare(studies_in(tmp_path / "dicom", 4), site, JOB).training_cases
-    assert [isinstance(case.image, np.memmap) for case in cases] == [False, False, True, True]
+    assert [isinstance(case.image, SealedVolume) for case in cases] == [False, False, True, True]
 
 
 def test_preparing_can_be_stopped(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from small_cases import AXIAL, affine_of, volume_of
 
 SEEDS = range(3)
 MULTITASK = MultiTask(kind="multitask", classes=("benign", "malignant"))
-IMAGES = Classification(kind="classification", classes=("none", "ball"), positive="ball")
+IMAGES = Classification(kind="classification", classes=("none", "ball"), positive="ball", of="image")
 
 
 def deviations(**scans: float) -> list[float]:

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from fedward.errors import FedwardError
-from fedward.privacy import sealed
 from fedward.privacy.ledger import JobId, Ledger, Terms
 from fedward.privacy.mechanisms import Gaussian
 from fedward.privacy.plan import TRAIN
 from fedward.privacy.sealed import Answer, answer_once
 from fedward.store.database import Database
+from fedward.store.vault import Vault
 
 ROUND = {TRAIN: (Gaussian(4.0, 1),)}
 WHOLE = {TRAIN: (Gaussian(4.0, 4),)}
@@ -44,7 +44,10 @@ def fresh_answer() -> Answer:
 def ask(
     ledger: Ledger, folder: Path, number: int = 1, model: str = "model", make: Callable[[], Answer] = fresh_answer
 ) -> Answer:
-    return answer_once(ledger, folder, job_id="job", number=number, model_sha256=model, spend=ROUND, make=make)
+    vault = Vault.open(folder / "storage.key")
+    return answer_once(
+        ledger, folder, vault=vault, job_id="job", number=number, model_sha256=model, spend=ROUND, make=make
+    )
 
 
 def never() -> Answer:
@@ -83,7 +86,19 @@ def test_a_sealed_answer_that_is_lost_or_damaged_is_not_replaced(
 ) -> None:
     ledger = ledger_in(tmp_path)
     ask(ledger, tmp_path)
-    damage(tmp_path / "sealed-1.npz")
+    damage(tmp_path / "sealed-1")
+    with pytest.raises(FedwardError, match="round_is_over"):
+        ask(ledger, tmp_path, make=never)
+
+
+def test_a_sealed_answer_tells_nothing_to_who_has_the_state_and_not_the_key(tmp_path: Path) -> None:
+    ledger = ledger_in(tmp_path)
+    answer = ask(ledger, tmp_path)
+    assert answer.update is not None
+    on_disk = (tmp_path / "sealed-1").read_bytes()
+    assert answer.update.tobytes() not in on_disk
+    assert b"validation_total" not in on_disk
+    (tmp_path / "storage.key").unlink()
     with pytest.raises(FedwardError, match="round_is_over"):
         ask(ledger, tmp_path, make=never)
 
@@ -92,7 +107,7 @@ def test_answers_of_old_rounds_do_not_pile_up(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path)
     for number in (1, 2, 3):
         ask(ledger, tmp_path, number)
-    assert sorted(path.name for path in tmp_path.glob("sealed-*")) == ["sealed-2.npz", "sealed-3.npz"]
+    assert sorted(path.name for path in tmp_path.glob("sealed-*")) == ["sealed-2", "sealed-3"]
     with pytest.raises(FedwardError, match="round_is_over"):
         ask(ledger, tmp_path, 1, make=never)
 
@@ -115,7 +130,7 @@ def _one_round(state: Path, die_before: str | None) -> None:
     ledger = ledger_in(state)
     for step in ("charge", "seal", "mark_sent"):
         setattr(ledger, step, dying(step, getattr(ledger, step)))
-    sealed.write_bytes = dying("write", sealed.write_bytes)  # type: ignore[assignment]
+    Vault.write = dying("write", Vault.write)  # type: ignore[assignment, method-assign]
     answer = ask(ledger, state, make=dying("train", fresh_answer))  # type: ignore[arg-type]
     dying("leave", lambda: None)()
     assert answer.update is not None

@@ -9,9 +9,11 @@ import torch
 
 from fedward.errors import ModelError
 from fedward.settings.job import Training
+from fedward.store.vault import Vault
 from fedward.training.optimiser import OptimiserState, learning_rate, make_optimiser
 from small_cases import job_with
 
+VAULT = Vault(b"k" * 32)
 TRAINING = job_with(rounds=10, steps_per_round=10, learning_rate=0.02, warmup_steps=4).training
 
 
@@ -54,8 +56,8 @@ def test_a_kept_state_goes_on_as_if_never_interrupted(tmp_path: Path) -> None:
     expected = steps_on(whole, TRAINING, None, 6)
 
     first = steps_on(halves, TRAINING, None, 3)
-    first.save(tmp_path / "optimiser.npz")
-    state = steps_on(halves, TRAINING, OptimiserState.load(tmp_path / "optimiser.npz"), 3)
+    first.save(tmp_path / "optimiser.state", VAULT)
+    state = steps_on(halves, TRAINING, OptimiserState.load(tmp_path / "optimiser.state", VAULT), 3)
 
     assert state.steps == expected.steps == 6
     np.testing.assert_array_equal(state.second_moment, expected.second_moment)
@@ -63,8 +65,8 @@ def test_a_kept_state_goes_on_as_if_never_interrupted(tmp_path: Path) -> None:
 
 
 def test_the_saved_state_is_its_owners_alone(tmp_path: Path) -> None:
-    steps_on(linear(), TRAINING, None, 1).save(tmp_path / "optimiser.npz")
-    assert (tmp_path / "optimiser.npz").stat().st_mode & 0o777 == 0o600
+    steps_on(linear(), TRAINING, None, 1).save(tmp_path / "optimiser.state", VAULT)
+    assert (tmp_path / "optimiser.state").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", None])
@@ -72,14 +74,14 @@ def test_a_missing_or_damaged_state_is_none(tmp_path: Path, content: bytes | Non
     path = tmp_path / "optimiser.npz"
     if content is not None:
         path.write_bytes(content)
-    assert OptimiserState.load(path) is None
+    assert OptimiserState.load(path, VAULT) is None
 
 
 def test_a_truncated_state_is_none(tmp_path: Path) -> None:
     path = tmp_path / "optimiser.npz"
-    steps_on(linear(), TRAINING, None, 1).save(path)
+    steps_on(linear(), TRAINING, None, 1).save(path, VAULT)
     path.write_bytes(path.read_bytes()[:-40])
-    assert OptimiserState.load(path) is None
+    assert OptimiserState.load(path, VAULT) is None
 
 
 def test_another_networks_state_is_refused() -> None:
