@@ -32,7 +32,9 @@ ROOMS: dict[str, set[str]] = {
     "report": {"pydicom", "highdicom", "jinja2", "matplotlib"},
     "site_sum": set(),
     "site_ckks": set(),
+    "site_own": set(),
     "site_training": set(),
+    "round_values": set(),
     "hospital": {
         "torch", "monai", "pydicom", "highdicom", "safetensors", "sqlalchemy", "cryptography", "scipy", "SimpleITK",
     },

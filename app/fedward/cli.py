@@ -294,7 +294,8 @@ def infer(
         release = _release(reference, site_file)
         site = read_site_settings(site_file) if site_file else None
         source = open_source(DicomSource(kind="dicom", path=path))
-        run = Run(release=release, out=out, site=site.name if site else "", now=datetime.now(UTC))
+        norms = open_hospital(site_file).own_norms(release) if site else None
+        run = Run(release=release, out=out, site=site.name if site else "", now=datetime.now(UTC), norms=norms)
         with progress_bar("inference") as progress:
             counts = report_studies(
                 run,

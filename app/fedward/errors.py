@@ -268,6 +268,7 @@ class ReleaseRefused(FedwardError):
             "no_active_model",
             "wrong_modality",
             "task_not_reported",
+            "norms_missing",
         }
     )
 

@@ -19,20 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import JobRefused, StoreError
-from fedward.federation.ckks import Encrypted
 from fedward.federation.secure_job import sums_at_the_end
-from fedward.federation.secure_messages import Box, Masked, Opened, Receipt, SetUp, Vote
+from fedward.federation.secure_messages import Box, Opened, Receipt, SetUp, Vote
 from fedward.identity.certificates import read_certificate
 from fedward.identity.document import JobDocument, SignedJob, check_signer, verify_job
-from fedward.privacy.head import Head
 from fedward.privacy.ledger import Ledger, Terms
-from fedward.privacy.plan import Spent
 from fedward.release.model_store import find_installed, install_release, load_installed
 from fedward.release.package import Release, ReleaseParts, Trust
 from fedward.release.passport import reported_task
+from fedward.round_values import Evaluated as Evaluated
+from fedward.round_values import RoundTask as RoundTask
+from fedward.round_values import TrainedRound as TrainedRound
 from fedward.settings.admission import admit
 from fedward.settings.job import Segmentation, TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
+from fedward.site_own import own_norms
 from fedward.store.audit import Audit
 from fedward.store.database import Database
 from fedward.store.jobs import end_job, remember_job
@@ -46,60 +47,6 @@ ShouldStop = Callable[[], bool]
 
 #: Counts that leave a site are rounded to the nearest multiple of this.
 COUNT_STEP = 5
-
-
-@dataclass(frozen=True, eq=False)
-class RoundTask:
-    """What a training job asks in one round.
-
-    Attributes:
-        document: The accepted job.
-        number: From 1; one more than the job's rounds for the closing validation.
-        weights: The global model, flat float32.
-        seen: The latest head of this site's privacy ledger that the server knows of.
-        boxes: Under an encrypted sum, the shares that peers have dealt to this site.
-    """
-
-    document: JobDocument
-    number: int
-    weights: Weights
-    seen: Head | None = None
-    boxes: tuple[Box, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedRound:
-    """What leaves the site after a round.
-
-    Attributes:
-        update: Weights after minus before, flat float32; or, under an encrypted sum, that vector masked, with the
-            noised totals inside.
-        weight: The public weight.
-        metrics: Exact numbers that the site file shares; in plain mode also noised totals of a private job.
-        spent: What the job has cost any patient here so far; None without privacy.
-        head: Of the site's privacy ledger, for the server to remember.
-    """
-
-    update: Weights | Masked | Encrypted
-    weight: int
-    metrics: Mapping[str, float]
-    spent: Spent | None = None
-    head: Head | None = None
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """What leaves the site after the closing validation; see :class:`TrainedRound`.
-
-    Attributes:
-        masked: Under an encrypted sum the noised totals, in a vector that is zero elsewhere.
-    """
-
-    weight: int
-    metrics: Mapping[str, float]
-    spent: Spent | None = None
-    head: Head | None = None
-    masked: Masked | Encrypted | None = None
 
 
 #: What leaves the site after an inference job: rounded counts by outcome.
@@ -199,10 +146,10 @@ class Hospital:
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
         training = self._training(task.document, task.number, last=0, should_stop=should_stop)
-        answer = training.answer(task.number, task.weights, seen=task.seen, should_stop=should_stop)
+        answer = training.answer(task.start, seen=task.seen, should_stop=should_stop)
         if answer.update is None:
             raise JobRefused("wrong_round", f"round {task.number} of the job trains nothing")
-        masked = training.masked(answer, task.number, task.weights, task.boxes) if training.sum else None
+        masked = training.masked(answer, task.start, task.boxes) if training.sum else None
         spent, head = training.plan.spent_after(task.number), training.ledger.head()
         return TrainedRound(masked or answer.update, answer.weight, training.in_clear(answer), spent, head)
 
@@ -213,12 +160,12 @@ class Hospital:
             JobRefused, SourceError, StoreError, Stopped: as for :meth:`train_round`.
         """
         training = self._training(task.document, task.number, last=1, should_stop=should_stop)
-        answer = training.answer(task.number, task.weights, seen=task.seen, should_stop=should_stop)
+        answer = training.answer(task.start, seen=task.seen, should_stop=should_stop)
         spent, head = training.plan.spent_after(task.number), training.ledger.head()
         if training.sum is None or not sums_at_the_end(training.job):
             self._close(training)
             return Evaluated(answer.weight, training.in_clear(answer), spent, training.ledger.head())
-        masked = training.masked(answer, task.number, task.weights, task.boxes)
+        masked = training.masked(answer, task.start, task.boxes)
         return Evaluated(answer.weight, training.in_clear(answer), spent, head, masked)
 
     def begin_sum(
@@ -296,7 +243,7 @@ class Hospital:
         It is activated where the site file says so, unless no report can hold what it answers.
 
         Raises:
-            ReleaseRefused: it must not be installed.
+            ReleaseRefused: it must not be installed; ``norms_missing``: it stays a candidate that cannot be activated.
         """
         from fedward.inference.load import weights_sha256
 
@@ -307,6 +254,7 @@ class Hospital:
         self.audit.note(
             "release", done="installed", name=passport.name, number=passport.number, model=passport.model_sha256
         )
+        self.own_norms(release)
         if self.site.models.auto_activate and isinstance(passport.task, Segmentation):
             activate(self.database, name=passport.name, number=passport.number, now=self.clock())
             self.audit.note("release", done="activated", name=passport.name, number=passport.number)
@@ -316,13 +264,25 @@ class Hospital:
         """Make the installed release ``NAME-NUMBER`` the running model, after checking that it has not changed.
 
         Raises:
-            ReleaseRefused: it is not installed here, has been altered, or is ``task_not_reported``.
+            ReleaseRefused: it is not installed here, has been altered, or is ``task_not_reported`` or
+                ``norms_missing``.
         """
         stored = find_installed(self.database, reference)
-        reported_task(load_installed(stored, state=self.site.state).passport)
+        release = load_installed(stored, state=self.site.state)
+        reported_task(release.passport)
+        self.own_norms(release)
         activate(self.database, name=stored.name, number=stored.number, now=self.clock())
         self.audit.note("release", done="activated", name=stored.name, number=stored.number)
         return stored.name, stored.number
+
+    def own_norms(self, release: Release) -> Weights | None:
+        """Give the norms that this hospital runs a release with; None where the release has its own.
+
+        Raises:
+            ReleaseRefused: ``norms_missing``.
+            StoreError: ``cannot_read``.
+        """
+        return own_norms(release.passport, state=self.site.state, database=self.database)
 
     def roll_back(self) -> tuple[str, int]:
         """Go back to the model that ran before the running one, after checking it; give its name and number.
@@ -347,7 +307,8 @@ class Hospital:
         stored = active_release(self.database)
         release = load_installed(stored, state=self.site.state)
         out = self.site.state / "reports" / f"{stored.name}-{stored.number}"
-        run = Run(release=release, out=out, site=self.site.name, now=self.clock())
+        norms = self.own_norms(release)
+        run = Run(release=release, out=out, site=self.site.name, now=self.clock(), norms=norms)
         counts = report_site(run, self.site, should_stop=should_stop)
         end_job(self.database, job_id=document.id, now=self.clock())
         self.audit.note("inference", job=document.id, name=stored.name, number=stored.number, **counts)

@@ -6,7 +6,6 @@ encrypted sum, whose boxes here hold the key.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ from cryptography import x509
 from numpy.typing import NDArray
 
 from fedward.errors import FedwardError, RoundFailed
+from fedward.federation.algorithms import RoundStart
 from fedward.federation.ckks import Encrypted, ServerSum, public_context
 from fedward.federation.quantise import Decoded
 from fedward.federation.round import Failure
@@ -45,13 +45,12 @@ class CkksRounds(SumRounds):
         self._context = public_context()
         self._sum: ServerSum | None = None
 
-    def open_round(self, number: int, weights: NDArray[np.float32]) -> None:
+    def open_round(self, start: RoundStart) -> None:
         """Begin to add up a round's ciphertexts."""
         agreement = self._standing()
-        digest = hashlib.sha256(weights.tobytes()).hexdigest()
         # A hospital knows whose set-up was accepted, not who has answered since: those are the participants here.
         agreement = agreement.joined_by(agreement.peers)
-        self._sum = ServerSum(agreement, number, model_sha256=digest, context=self._context)
+        self._sum = ServerSum(agreement, start.number, model_sha256=start.sha256, context=self._context)
 
     def receive(self, site: str, masked: Masked | Encrypted | None) -> Failure | None:
         """Add a site's ciphertexts; give its failure where they cannot be added."""

@@ -5,17 +5,15 @@ What a message means stands in :mod:`fedward.federation.secure_sum`; this carrie
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import numpy as np
 from cryptography import x509
-from numpy.typing import NDArray
 from nvflare.apis.shareable import Shareable
 
 from fedward.errors import FedwardError, RoundFailed
+from fedward.federation.algorithms import RoundStart
 from fedward.federation.ckks import Encrypted
 from fedward.federation.quantise import Decoded
 from fedward.federation.round import Failure
@@ -121,10 +119,9 @@ class SumRounds:
         self._is_stale = False
         return failures
 
-    def open_round(self, number: int, weights: NDArray[np.float32]) -> None:
+    def open_round(self, start: RoundStart) -> None:
         """Begin to add up a round's vectors."""
-        digest = hashlib.sha256(weights.tobytes()).hexdigest()
-        self._round = ServerRound(self._standing(), number, model_sha256=digest)
+        self._round = ServerRound(self._standing(), start.number, model_sha256=start.sha256)
 
     def complete(self, message: Shareable) -> Shareable:
         """Put what the peers have dealt into a round's message: whoever has it already leaves it alone."""

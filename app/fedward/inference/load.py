@@ -10,22 +10,35 @@ from numpy.typing import NDArray
 from fedward.errors import ModelError, ReleaseRefused
 from fedward.inference.model import LoadedModel, ModelFacts
 from fedward.models.networks import build
+from fedward.models.norms import keeping_own, norm_mask
 from fedward.models.runtime import Runtime
 from fedward.models.weights import flattened, layout_of, write_weights
 from fedward.release.package import Release, ReleaseParts, parameters_of
 from fedward.release.passport import Passport, reported_task
 
 
-def load_model(release: Release, *, runtime: Runtime) -> LoadedModel:
+def load_model(release: Release, *, runtime: Runtime, norms: NDArray[np.float32] | None = None) -> LoadedModel:
     """Build the release's network, fill it with its weights and place it on ``runtime``'s device.
 
+    Args:
+        release: Verified.
+        runtime: Where and how the network runs.
+        norms: This hospital's own norms' parameters, for a release that leaves them to the hospitals.
+
     Raises:
-        ReleaseRefused: ``altered_model``: the file's parameters are not this network's; ``task_not_reported``.
+        ReleaseRefused: ``altered_model``: the file's parameters are not this network's; ``task_not_reported``;
+            ``norms_missing``: it leaves the norms to the hospitals, and there are none.
+        ModelError: ``wrong_layout``: the norms are another network's.
     """
     passport = release.passport
     task = reported_task(passport)
     module = build(passport.network, task=passport.task)
-    write_weights(module, flat_weights(release.parts, passport))
+    weights = flat_weights(release.parts, passport)
+    if passport.norms_at_site:
+        if norms is None:
+            raise ReleaseRefused("norms_missing", f"{passport.name}-{passport.number} runs with a hospital's own norms")
+        weights = keeping_own(weights, norms, norm_mask(module))
+    write_weights(module, weights)
     return LoadedModel(
         facts=facts_of(release),
         network=runtime.place_module(module).eval(),

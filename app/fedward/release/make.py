@@ -16,6 +16,7 @@ from fedward.models.networks import build
 from fedward.models.weights import Layout, flattened, layout_of
 from fedward.release.package import ReleaseParts, parameters_of, sign_release
 from fedward.release.passport import Passport, PrivacyStatement, SiteSpend
+from fedward.settings.algorithms import FedBN
 from fedward.settings.job import TrainingJob
 
 
@@ -74,6 +75,7 @@ def make_release(
         metrics=_metrics(best),
         exchange=job.exchange.mode,
         privacy=_privacy(record, job, asked=document.sites),
+        norms_at_site=True if isinstance(job.algorithm, FedBN) else None,
         signer=fingerprint(certificate),
     )
     return sign_release(model, passport, key=key, certificate=certificate)

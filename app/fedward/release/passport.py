@@ -62,6 +62,8 @@ class Passport(BaseModel):
         metrics: The federation's own numbers: ``validation_score`` and ``validation_false_positives``, where known.
         exchange: Who could read one hospital's update on its way.
         privacy: What training promises; None where it was not differentially private.
+        norms_at_site: Under FedBN: the norms' parameters in the file are those that the job began with, and each
+            hospital that trained runs the model with its own; None for any other model.
         stands_on: What it was started from: releases, the latest first.
         signer: The fingerprint of the release certificate that signs this passport.
     """
@@ -87,12 +89,15 @@ class Passport(BaseModel):
     metrics: dict[Name, float] = Field(default_factory=dict)
     exchange: ExchangeMode
     privacy: PrivacyStatement | None = None
+    norms_at_site: Literal[True] | None = None
     stands_on: tuple[Name, ...] = ()
     signer: Fingerprint
 
     def content(self) -> bytes:
         """Give the canonical bytes of ``passport.json``."""
-        return canonical.encode(self.model_dump(mode="json"))
+        # What is not said of a model is not written: a passport from before there was such a thing reads as it did.
+        unsaid = {"norms_at_site"} if self.norms_at_site is None else set()
+        return canonical.encode(self.model_dump(mode="json", exclude=unsaid))
 
 
 def parse_passport(content: bytes) -> Passport:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedward.dicom.source import StudyCase, open_source
 from fedward.dicom.volume import Verdict
 from fedward.errors import LabelRefused, ReleaseRefused, SeriesRefused, SourceError, Stopped
@@ -35,12 +38,14 @@ class Run:
         out: Where the reports go, a folder a series.
         site: The hospital's name in the federation, empty outside one.
         now: The reports' time, with time zone.
+        norms: The hospital's own norms' parameters, for a release that leaves them to the hospitals.
     """
 
     release: Release
     out: Path
     site: str
     now: datetime
+    norms: NDArray[np.float32] | None = None
 
 
 def report_site(run: Run, site: SiteSettings, *, should_stop: Callable[[], bool] = lambda: False) -> Mapping[str, int]:
@@ -83,9 +88,9 @@ def report_studies(
         Counts under ``findings``, ``no_findings``, ``refused`` and ``other_modality``.
 
     Raises:
-        ReleaseRefused: ``task_not_reported``: no report can hold what the model answers.
+        ReleaseRefused: ``task_not_reported``: no report can hold what the model answers; ``norms_missing``.
     """
-    model, runtime = _load(run.release, compute)
+    model, runtime = _load(run, compute)
     randomness = Secret()
     counts = Counter({"findings": 0, "no_findings": 0, "refused": 0, "other_modality": 0})
     for verdict in refused:
@@ -124,8 +129,8 @@ def _report(
     return "findings" if inference.findings.lesions else "no_findings"
 
 
-def _load(release: Release, compute: Compute) -> tuple[LoadedModel, Runtime]:
-    passport = release.passport
+def _load(run: Run, compute: Compute) -> tuple[LoadedModel, Runtime]:
+    passport = run.release.passport
     runtime = choose_runtime(
         compute,
         network=passport.network,
@@ -133,4 +138,4 @@ def _load(release: Release, compute: Compute) -> tuple[LoadedModel, Runtime]:
         patch_size=passport.patch_size,
         batch_size=_BATCH,
     )
-    return load_model(release, runtime=runtime), runtime
+    return load_model(run.release, runtime=runtime, norms=run.norms), runtime
