@@ -50,3 +50,13 @@ def test_faults_of_an_algorithm_are_named_by_their_key() -> None:
     assert "algorithm.name: missing" in faults("plain", momentum=0.5)
     assert "algorithm.momentum: should be less than 1, found 2.0" in faults("plain", name="fedavgm", momentum=2.0)
     assert "algorithm.momentum: unknown key" in faults("plain", name="fedavg", momentum=0.5)
+
+
+@pytest.mark.parametrize("training", [{"max_gradient_norm": 1.0}, {"batches_per_step": 2}])
+def test_a_private_job_clips_and_gathers_by_patient_and_says_so(training: dict[str, float]) -> None:
+    document = job_with(**training).model_dump(mode="json")
+    privacy = {"sampling_rate": 0.5, "noise_multiplier": 1.0, "clip_norm": 1.0, "expected_patients": 5}
+    assert parse_settings(document, TrainingJob, where="job.toml").privacy is None
+    with pytest.raises(SettingsError, match="invalid_settings") as refused:
+        parse_settings({**document, "privacy": privacy}, TrainingJob, where="job.toml")
+    assert "a private step clips each patient's gradient" in refused.value.detail
