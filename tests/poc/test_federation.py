@@ -17,8 +17,9 @@ from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.weights import flattened, layout_of
 from fedward.release.package import read_parts, verify_release
-from fedward.settings.algorithms import FedOpt
+from fedward.settings.algorithms import FedBN, FedOpt, Scaffold
 from fedward.settings.job import InferenceJob, PrivateTraining, PublishJob, Sites
+from fedward.training.own import norms_of
 from fedward_flare import processes
 from fedward_flare.jobs import prepare
 from fedward_flare.releases import release_job
@@ -72,6 +73,38 @@ def test_a_classifier_is_trained_over_an_encrypted_sum_by_an_adaptive_server(fed
     flat = flattened(layout_of(build(job.network, task=job.task)), load_file(finished.model))
     # Two local steps of 0.001 move a number by about 0.002 at most, and so would FedAvg; Adam's step is its own rate.
     assert np.abs(flat - initial_weights(job)).max() > 0.008
+
+
+def test_scaffold_sums_under_encryption_with_one_control_for_all_hospitals(federation: Federation) -> None:
+    job = training_job(mode="secure-sum", steps=3)
+    training = job.training.model_copy(update={"optimiser": "sgd", "learning_rate": 0.1, "schedule": "constant"})
+    job = job.model_copy(update={"algorithm": Scaffold(name="scaffold"), "training": training})
+    finished = federation.run(job)
+    # The hospitals sign the hash of model and control: a hospital with another one would be in no sum.
+    assert finished.record.status == "completed"
+    assert [sorted(entry.weights) for entry in finished.record.rounds] == [sorted(NAMES)] * 2
+    assert all(not entry.failures for entry in finished.record.rounds)
+
+
+def test_each_hospital_keeps_its_own_norms_and_runs_the_release_with_them(federation: Federation) -> None:
+    job = training_job(mode="secure-sum").model_copy(update={"algorithm": FedBN(name="fedbn"), "name": "own_norms"})
+    finished = federation.run(job)
+    assert finished.record.status == "completed"
+    assert finished.model is not None
+    flat, mask = flattened(layout_of(build(job.network, task=job.task)), load_file(finished.model)), norms_of(job)
+    start = initial_weights(job)
+    np.testing.assert_array_equal(flat[mask], start[mask])
+    assert (flat[~mask] != start[~mask]).mean() > 0.9
+    states = [federation.workdir.hospital(name) / "state" / "norms" / finished.record.id for name in NAMES]
+    own = [np.load(state / "own-2.npy") for state in states]
+    assert len({numbers.tobytes() for numbers in own}) == len(NAMES)
+    release = release_job(finished, federation.workdir)
+    everybody = Sites(minimum=4, deadline_s=120)
+    publish = prepare(PublishJob(kind="publish", name="publish", sites=everybody), federation.workdir, release=release)
+    infer = prepare(InferenceJob(kind="infer", name="infer", sites=everybody), federation.workdir)
+    for one in (publish, infer):
+        record = federation.session.watch(federation.session.submit(one), timeout_s=180).record
+        assert {site: outcome.code for site, outcome in record.sites.items()} == dict.fromkeys(NAMES, "done")
 
 
 def test_a_private_job_is_charged_at_every_hospital_until_the_cap_refuses(federation: Federation) -> None:
