@@ -24,7 +24,7 @@ check: $(READY)
 
 bench: $(READY)
 	mkdir -p bench-results
-	for name in hippocampus sts engine privacy; do \
+	for name in hippocampus sts networks real_shapes throughput engine privacy; do \
 	  $(BIN)/python tests/bench/$$name.py --json bench-results/$$name.json || exit 1; \
 	done
 

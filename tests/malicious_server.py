@@ -15,9 +15,22 @@ from typing import Any
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_context import FLContext
+from nvflare.apis.signal import Signal
 from nvflare.fuel.f3.cellnet.defs import CellChannel
 from nvflare.private.admin_defs import Message
 from nvflare.private.defs import new_cell_message
+
+from fedward.release.package import ReleaseParts
+from fedward_flare import exchange, tasks
+from fedward_flare.once_controllers import InferenceController
+
+
+class ModelBringingController(InferenceController):
+    """Sends the model that the sites shall run with the inference task."""
+
+    def _run(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        message = exchange.pack_release(ReleaseParts(model=b"weights", passport=b"{}", signature=b"x"))
+        self._send_once(tasks.INFER_TASK, message, context=(abort_signal, fl_ctx))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 
 from fedward.models.networks import build
 from fedward.models.runtime import Runtime
-from fedward.settings.networks import AnyNetwork, MultiTaskDenseNet3D, UNet3D, ViT3D
+from fedward.settings.networks import AnyNetwork, DenseNet3D, MultiTaskDenseNet3D, UNet3D, ViT3D
 from fedward.settings.tasks import AnyTask, Classification, MultiTask, Segmentation
 from fedward.training.classification_loss import classification_loss
 from fedward.training.multitask_loss import MultiTaskTruth, multitask_loss
@@ -23,6 +23,7 @@ CLASSIFICATION = Classification(
 MULTITASK = MultiTask(kind="multitask", classes=("nodule",), class_weights=(1.0, 3.0))
 
 VIT = ViT3D(name="vit3d", window=(16, 24, 16), token=(8, 8, 8), hidden=24, layers=2, heads=3, mlp=32)
+CLASSIFYING_DENSENET = DenseNet3D(name="densenet3d", growth_rate=8, blocks=(2, 3))
 DENSENET = MultiTaskDenseNet3D(name="multitask_densenet3d", growth_rate=8)
 
 
@@ -78,5 +79,6 @@ def lesions(images: torch.Tensor, patients: list[int], **changes: Any) -> MultiT
 CASES = {
     "unet3d": NetworkCase(UNet3D(name="unet3d", channels=(8, 16)), SEGMENTATION, (8, 12, 16), _segmentation),
     "vit3d": NetworkCase(VIT, CLASSIFICATION, VIT.window, _classification),
+    "densenet3d": NetworkCase(CLASSIFYING_DENSENET, CLASSIFICATION, (16, 16, 24), _classification),
     "multitask_densenet3d": NetworkCase(DENSENET, MULTITASK, (16, 16, 32), _multitask),
 }

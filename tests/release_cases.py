@@ -12,6 +12,7 @@ from cryptography import x509
 from fedward.identity.certificates import fingerprint, load_certificate
 from fedward.identity.release_identity import make_release_identity
 from fedward.identity.signing import load_private_key
+from fedward.release.gate import FIRST_RELEASE
 from fedward.release.package import ReleaseParts, Trust, model_bytes, sign_release
 from fedward.release.passport import Passport
 from fedward.settings.job import TrainingJob
@@ -47,6 +48,7 @@ def passport(*, job: TrainingJob = JOB, model: bytes = MODEL, **more: Any) -> Pa
         "participants": ("east", "north"),
         "metrics": {"validation_score": 0.75},
         "exchange": "secure-sum",
+        "gate": FIRST_RELEASE,
         "signer": fingerprint(CERTIFICATE),
     }
     return Passport(**{**values, **more})

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
+from fedward.imaging.splits import assign
 from fedward.randomness import Seeded
 from fedward.settings.federation import FederationSettings, HospitalEntry, Project
 from fedward.settings.job import (
@@ -22,6 +23,7 @@ from fedward.settings.job import (
     Window,
 )
 from fedward.settings.networks import MultiTaskDenseNet3D, ViT3D
+from fedward.settings.site import Split
 from fedward.settings.tasks import Classification, MultiTask
 from fedward_flare.jobs import prepare
 from fedward_flare.releases import keep_document
@@ -48,6 +50,7 @@ classes = {{ nodule = 1, other = 2 }}
 networks = ["unet3d", "vit3d", "multitask_densenet3d"]
 exchange_modes = ["plain", "secure-sum", "ckks"]
 min_sites = 2
+min_organisations = 2
 min_patients = 3
 
 [privacy]
@@ -81,6 +84,21 @@ def write_archive(folder: Path, name: str) -> None:
             picture = SimpleITK.GetImageFromArray(array)
             picture.SetSpacing((2.0, 2.0, 2.0))
             SimpleITK.WriteImage(picture, str(folder / kind / f"{name}{patient:02d}.nii.gz"))
+
+
+def write_split_key(folder: Path, name: str) -> None:
+    """Write a split key under which four patients validate, three are held out, and the others train."""
+    patients = [f"{name}{patient:02d}" for patient in range(PATIENTS)]
+    split = Split(validation=0.3, test=0.1)
+    for number in range(10_000):
+        key = Seeded(5).generator("split", name, number).bytes(32)
+        parts = [assign(patient, key=key, split=split) for patient in patients]
+        if (parts.count("validation"), parts.count("test")) == (4, 3):
+            (folder / "state").mkdir(mode=0o700)
+            (folder / "state" / "split.key").write_bytes(key)
+            (folder / "state" / "split.key").chmod(0o600)
+            return
+    raise AssertionError("no key splits the patients so")
 
 
 def federation_of(folder: Path, names: tuple[str, ...] = NAMES, port: int | None = None) -> FederationSettings:

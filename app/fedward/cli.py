@@ -219,16 +219,18 @@ def model_list(site_file: SiteOption = None, as_json: JsonFlag = False) -> None:
 
 @model.command("show")
 def model_show(reference: ReleaseReference, site_file: SiteOption = None, as_json: JsonFlag = False) -> None:
-    """Show a release's passport: what the model is, where it comes from, who signed it."""
+    """Show a release's passport: what the model is, what it stands on and promises, whether it passed the gate."""
     with explained():
         release = _release(reference, site_file)
         passport = release.passport.model_dump(mode="json")
-        signer = vars(release.signer)
+        signer, promised = vars(release.signer), release.passport.line
+        line = promised.model_dump(mode="json") if promised else None
         if as_json:
-            print_json({"passport": passport, "signer": signer})
+            print_json({"passport": passport, "line": line, "signer": signer})
             return
+        shown = {**passport, "privacy of the whole line": line}
         table = Table("", Column(overflow="fold"), show_header=False)
-        for name, value in {**passport, **{f"signer {key}": text for key, text in signer.items()}}.items():
+        for name, value in {**shown, **{f"signer {key}": text for key, text in signer.items()}}.items():
             table.add_row(name, json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value))
         output.print(table)
 
@@ -273,6 +275,25 @@ def model_rollback(site_file: SiteOption = None) -> None:
     with explained():
         name, number = open_hospital(site_file).roll_back()
         output.print(f"active: {name}-{number}")
+
+
+@model.command("train-alone")
+def model_train_alone(
+    job: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A training job's file (TOML).")],
+    site_file: SiteOption = None,
+) -> None:
+    """Train a job's network on this hospital's own patients alone, and keep it here to be evaluated beside releases.
+
+    The model stands under the job's name and never leaves the hospital.
+    """
+    with explained():
+        from fedward.evaluation.local_only import keep_alone, train_alone
+        from fedward.settings.job import TrainingJob
+        from fedward.settings.read import read_settings
+
+        settings = read_settings(job, TrainingJob)
+        site = open_hospital(site_file).site
+        output.print(f"kept {keep_alone(site.state, settings, train_alone(site, settings))}", markup=False)
 
 
 def infer(

@@ -6,7 +6,6 @@ hospital decides by its own site file; what comes from outside is a signed docum
 
 from __future__ import annotations
 
-import hashlib
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,28 +17,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward import acceptance
 from fedward.errors import JobRefused, StoreError
 from fedward.federation.secure_job import sums_at_the_end
-from fedward.federation.secure_messages import Box, Opened, Receipt, SetUp, Vote
+from fedward.federation.secure_messages import Box
 from fedward.identity.certificates import read_certificate
-from fedward.identity.document import JobDocument, SignedJob, check_signer, verify_job
+from fedward.identity.document import JobDocument, SignedJob
+from fedward.privacy.head import Head
 from fedward.privacy.ledger import Ledger, Terms
-from fedward.release.model_store import find_installed, install_release, load_installed
+from fedward.release.model_store import find_installed, install_release, load_installed, may_run_unasked
 from fedward.release.package import Release, ReleaseParts, Trust
 from fedward.release.passport import reported_task
 from fedward.round_values import Evaluated as Evaluated
 from fedward.round_values import RoundTask as RoundTask
 from fedward.round_values import TrainedRound as TrainedRound
-from fedward.settings.admission import admit
-from fedward.settings.job import Segmentation, TrainingJob
+from fedward.settings.job import EvaluationJob, TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
+from fedward.site_counts import Counted
 from fedward.site_own import own_norms
+from fedward.site_sums import SummedAtSite, SummingHospital
 from fedward.store.audit import Audit
 from fedward.store.database import Database
-from fedward.store.jobs import end_job, remember_job
+from fedward.store.jobs import end_job
 from fedward.store.releases import activate, active_release, release_before, roll_back
 
 if TYPE_CHECKING:
+    from fedward.site_evaluation import SiteEvaluation
     from fedward.site_training import SiteTraining
 
 Weights = NDArray[np.float32]
@@ -54,7 +57,7 @@ InferenceCounts = Mapping[str, int]
 
 
 @dataclass(eq=False)
-class Hospital:
+class Hospital(SummingHospital):
     """One hospital, opened from its site file."""
 
     site: SiteSettings
@@ -62,6 +65,7 @@ class Hospital:
     database: Database
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     _jobs: dict[str, SiteTraining] = field(default_factory=dict)
+    _evaluations: dict[str, SiteEvaluation] = field(default_factory=dict)
     _opening: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -91,38 +95,20 @@ class Hospital:
         return Trust(root, identity.project, self.clock(), revoked=identity.revoked)
 
     def accept(self, signed: SignedJob) -> JobDocument:
-        """Verify a job, hold it against the site's bounds, and keep its id.
+        """Verify a job, hold it against the site's bounds, ask a person where the site file says so, and keep its id.
 
         Raises:
-            IdentityError: who signed it cannot be trusted.
-            JobRefused: the site's rules say no.
+            IdentityError, JobRefused: see :func:`fedward.acceptance.accept`.
         """
-        now = self.clock()
-        document = verify_job(signed, require_identity(self.site), now=now)
-        admit(document.job, sites=document.sites, site=self.site)
-        remember_job(
-            self.database,
-            job_id=document.id,
-            kind=document.job.kind,
-            name=document.job.name,
-            digest=document.digest,
-            now=now,
-            max_per_week=self.site.bounds.max_jobs_per_week,
-        )
-        self.audit.note_policy(hashlib.sha256(self.site_file.read_bytes()).hexdigest())
-        self.audit.note(
-            "job", job=document.id, document=document.digest, job_kind=document.job.kind, name=document.job.name
-        )
-        return document
+        return acceptance.accept(signed, site=self.site, site_file=self.site_file, audit=self.audit, now=self.clock())
 
     def check_signer(self, signed: SignedJob) -> None:
-        """Refuse to go on with a job whose signer the site file, as it stands now, revokes or lists no more.
+        """Refuse to go on with a job whose signer, end date or approval no longer lets it in.
 
         Raises:
-            IdentityError: ``revoked_signer`` or ``unlisted_signer``.
-            SettingsError: the site file has faults.
+            IdentityError, JobRefused, SettingsError: see :func:`fedward.acceptance.check_still_accepted`.
         """
-        check_signer(signed, require_identity(read_site_settings(self.site_file)))
+        acceptance.check_still_accepted(signed, site_file=self.site_file, database=self.database, now=self.clock())
 
     def ledger(self) -> Ledger:
         """Open the site's privacy ledger.
@@ -168,63 +154,6 @@ class Hospital:
         masked = training.masked(answer, task.start, task.boxes)
         return Evaluated(answer.weight, training.in_clear(answer), spent, head, masked)
 
-    def begin_sum(
-        self, document: JobDocument, *, attempt: int, first_round: int, should_stop: ShouldStop = lambda: False
-    ) -> SetUp:
-        """Begin an attempt at the job's encrypted sum: fresh keys for every round from ``first_round``.
-
-        Raises:
-            JobRefused: ``exchange_mode_not_allowed``: the job is not summed under encryption; else as
-                :meth:`train_round`.
-            SumRefused, IdentityError: see :meth:`SiteSum.begin`.
-        """
-        training = self._training(document, first_round, last=1, should_stop=should_stop)
-        return training.any_sum().begin(attempt=attempt, first_round=first_round)
-
-    def deal_shares(self, document: JobDocument, number: int, set_ups: Sequence[SetUp]) -> tuple[Box, ...]:
-        """Read all set-ups and deal each peer its shares.
-
-        Raises:
-            SumRefused, IdentityError: see :meth:`SiteSum.deal`.
-        """
-        return self._training(document, number, last=1).any_sum().deal(set_ups)
-
-    def sign_survivors(self, document: JobDocument, number: int, survivors: Sequence[Receipt]) -> Vote:
-        """Sign who is in a round's sum.
-
-        Raises:
-            SumRefused, IdentityError: see :meth:`SiteSum.vote`.
-        """
-        return self._training(document, number, last=1).secure_sum().vote(number, survivors)
-
-    def open_shares(
-        self, document: JobDocument, number: int, survivors: Sequence[Receipt], votes: Sequence[Vote]
-    ) -> Opened:
-        """Open this site's shares of a round; after the closing validation's the job is over here.
-
-        Raises:
-            SumRefused, IdentityError: see :meth:`SiteSum.open`.
-        """
-        training = self._training(document, number, last=1)
-        opened = training.secure_sum().open(number, survivors, votes)
-        if number > training.job.training.rounds:
-            self._close(training)
-        return opened
-
-    def decrypt_sum(
-        self, document: JobDocument, number: int, receipts: Sequence[Receipt], blocks: Sequence[bytes]
-    ) -> NDArray[np.uint32]:
-        """Decrypt a round's homomorphic sum; after the closing validation's the job is over here.
-
-        Raises:
-            SumRefused, IdentityError, RoundFailed: see :meth:`SiteCkks.decrypt`.
-        """
-        training = self._training(document, number, last=1)
-        total = training.ckks_sum().decrypt(number, receipts, blocks)
-        if number > training.job.training.rounds:
-            self._close(training)
-        return total
-
     def install(self, document: JobDocument, parts: ReleaseParts) -> None:
         """Verify the release of a publishing job and keep it as a candidate; activate it where the site file says so.
 
@@ -240,7 +169,8 @@ class Hospital:
     def install_parts(self, parts: ReleaseParts) -> Release:
         """Verify a release and keep it as a candidate.
 
-        It is activated where the site file says so, unless no report can hold what it answers.
+        It is activated where the site file says so, unless no report can hold what it answers, or a model runs and this
+        hospital did not find it no worse at the gate.
 
         Raises:
             ReleaseRefused: it must not be installed; ``norms_missing``: it stays a candidate that cannot be activated.
@@ -248,14 +178,19 @@ class Hospital:
         from fedward.inference.load import weights_sha256
 
         release = install_release(
-            parts, state=self.site.state, database=self.database, trust=self.trust(), weights_sha256=weights_sha256
+            parts,
+            site=self.site.name,
+            state=self.site.state,
+            database=self.database,
+            trust=self.trust(),
+            weights_sha256=weights_sha256,
         )
         passport = release.passport
         self.audit.note(
             "release", done="installed", name=passport.name, number=passport.number, model=passport.model_sha256
         )
         self.own_norms(release)
-        if self.site.models.auto_activate and isinstance(passport.task, Segmentation):
+        if self.site.models.auto_activate and may_run_unasked(passport, site=self.site.name, database=self.database):
             activate(self.database, name=passport.name, number=passport.number, now=self.clock())
             self.audit.note("release", done="activated", name=passport.name, number=passport.number)
         return release
@@ -294,6 +229,31 @@ class Hospital:
         name, number = roll_back(self.database, now=self.clock())
         self.audit.note("release", done="rolled_back", name=name, number=number)
         return name, number
+
+    def evaluate_release(
+        self,
+        document: JobDocument,
+        *,
+        seen: Head | None = None,
+        boxes: Sequence[Box] = (),
+        should_stop: ShouldStop = lambda: False,
+    ) -> Counted:
+        """Evaluate the installed release that a job names on the held-out patients; give the noised counts.
+
+        The hospital's own page with everything exact is written below its state folder.
+
+        Raises:
+            ReleaseRefused: ``not_installed``, or it has been altered.
+            JobRefused: ``model_changed``, ``other_task``, ``too_few_patients``, ``privacy_spent``.
+            SourceError, StoreError, SumRefused, Stopped: see :mod:`fedward.errors`.
+        """
+        evaluation = self._evaluation(document)
+        counted = evaluation.answer(seen=seen, boxes=boxes, should_stop=should_stop)
+        release, number = evaluation.job.release, evaluation.job.number
+        self.audit.note("evaluation", job=document.id, name=release, number=number)
+        if evaluation.counts.sum is None:
+            self._close(evaluation.counts)
+        return counted
 
     def infer(self, document: JobDocument, *, should_stop: ShouldStop = lambda: False) -> InferenceCounts:
         """Run the active model over the site's own studies and write the reports; give rounded counts by outcome.
@@ -347,7 +307,27 @@ class Hospital:
                 )
             return self._jobs[document.id]
 
-    def _close(self, training: SiteTraining) -> None:
-        training.close()
-        end_job(self.database, job_id=training.document.id, now=self.clock())
-        self._jobs.pop(training.document.id, None)
+    def _evaluation(self, document: JobDocument) -> SiteEvaluation:
+        """Give an evaluation, opened once in this process."""
+        from fedward.site_evaluation import SiteEvaluation
+
+        job = document.job
+        if not isinstance(job, EvaluationJob):
+            raise JobRefused("kind_not_allowed", f"the job is of kind {job.kind}, the task belongs to an evaluation")
+        with self._opening:
+            if document.id not in self._evaluations:
+                self._evaluations[document.id] = SiteEvaluation.open(
+                    self.site, self.site_file, self.database, document, job, self.ledger(), clock=self.clock
+                )
+            return self._evaluations[document.id]
+
+    def _summed(self, document: JobDocument, number: int, *, should_stop: ShouldStop = lambda: False) -> SummedAtSite:
+        if isinstance(document.job, EvaluationJob):
+            return self._evaluation(document).counts
+        return self._training(document, number, last=1, should_stop=should_stop)
+
+    def _close(self, summed: SummedAtSite) -> None:
+        summed.close()
+        end_job(self.database, job_id=summed.document.id, now=self.clock())
+        self._jobs.pop(summed.document.id, None)
+        self._evaluations.pop(summed.document.id, None)

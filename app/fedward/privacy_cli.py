@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.table import Column, Table
 
 from fedward.cli import JsonFlag, SiteOption, explained, open_hospital, output, print_json
+from fedward.errors import SettingsError
 
 if TYPE_CHECKING:
     from fedward.privacy.accounts import Account
     from fedward.privacy.ledger import Ledger
+    from fedward.privacy.mechanisms import Spend
+    from fedward.privacy.plan import Spent
+    from fedward.settings.job import SummedJob
+    from fedward.settings.site import Privacy
 
 privacy = typer.Typer(no_args_is_help=True, help="The privacy ledger of this hospital: status, history, plan, verify.")
 
@@ -62,23 +67,24 @@ def plan(
     site_file: SiteOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Say what a training job would cost each patient here, and whether this hospital would take part.
+    """Say what a training job or an evaluation would cost each patient here, and whether this hospital would take part.
 
     Exit code 1 when the hospital's own bounds or the cap rule it out.
     """
     with explained():
         from fedward.privacy.accounts import jobs_affordable
-        from fedward.privacy.plan import Plan
-        from fedward.settings.admission import refusals
-        from fedward.settings.job import TrainingJob
+        from fedward.settings.admission import asked_sites, refusals
+        from fedward.settings.job import Job, SummedJob
         from fedward.settings.read import read_settings
 
         hospital = open_hospital(site_file)
-        job, ledger = read_settings(job_file, TrainingJob), hospital.ledger()
-        planned = Plan(job, hospital.site.privacy)
-        costs = ledger.terms.costs(planned.whole())
-        spent = planned.spent_after(job.training.rounds + 1)
-        reasons = [r.detail for r in refusals(job, sites=job.sites.names or (hospital.site.name,), site=hospital.site)]
+        site = hospital.site
+        job, ledger = read_settings(job_file, cast("type[Any]", Job)), hospital.ledger()
+        if not isinstance(job, SummedJob):
+            raise SettingsError("invalid_settings", f"a job of kind {job.kind} costs no patient anything")
+        spend, spent, noise_multiplier = _planned(job, site.privacy)
+        costs = ledger.terms.costs(spend)
+        reasons = [r.detail for r in refusals(job, sites=asked_sites(job, site=site), site=site)]
         affordable = jobs_affordable(max(costs.values()), ledger.terms)
         if not affordable and job.privacy is not None:
             reasons.append(f"its cost is beyond the cap of epsilon {ledger.terms.epsilon:g}")
@@ -86,7 +92,7 @@ def plan(
             "job": job.name,
             "epsilon": spent.epsilon if spent else None,
             "delta": spent.delta if spent else None,
-            "noise_multiplier": planned.noise_multiplier if spent else None,
+            "noise_multiplier": noise_multiplier,
             "share_of_budget": max(costs.values()) / ledger.terms.budget if spent else None,
             "refusals": reasons,
         }
@@ -152,6 +158,20 @@ def _costs(costs: dict[str, float | str]) -> str:
     return ", ".join(
         f"{group} {cost:.3f}" if isinstance(cost, float) else f"{group} {cost}" for group, cost in costs.items()
     )
+
+
+def _planned(job: SummedJob, caps: Privacy) -> tuple[Spend, Spent | None, float | None]:
+    """Give what a job does to each group, what that costs, and its noise; the last two are None without privacy."""
+    from fedward.privacy.plan import Plan
+    from fedward.settings.job import EvaluationJob
+    from fedward.site_counts import TEST, release_of, spent_by
+
+    if isinstance(job, EvaluationJob):
+        release = release_of(job, caps)
+        return {TEST: (release,)}, spent_by(release, caps.delta), release.noise_multiplier
+    planned = Plan(job, caps)
+    spent = planned.spent_after(job.training.rounds + 1)
+    return planned.whole(), spent, planned.noise_multiplier if spent else None
 
 
 def _print_plan(result: dict[str, Any], *, affordable: float) -> None:

@@ -85,20 +85,27 @@ class OwnNumbers:
 def own_norms(passport: Passport, *, state: Path, database: Database) -> Flat | None:
     """Give the norms' parameters that this site runs a release with; None where the release has its own.
 
-    They are those with which the site validated the model in the job.
+    Raises:
+        ReleaseRefused, StoreError: see :func:`trained_norms`.
+    """
+    if not passport.norms_at_site:
+        return None
+    return trained_norms(passport.job_id, passport.weights_sha256, state=state, database=database)
+
+
+def trained_norms(job_id: str, weights_sha256: str, *, state: Path, database: Database) -> Flat:
+    """Give the norms' parameters with which this site validated a model of a FedBN job.
 
     Raises:
         ReleaseRefused: ``norms_missing``: the site trained in no round before it received the model.
         StoreError: ``cannot_read``.
     """
-    if not passport.norms_at_site:
-        return None
-    number = witnessed_round(database, job_id=passport.job_id, weights_sha256=passport.weights_sha256)
-    own = OwnNumbers(norms_folder(state, passport.job_id)).latest_before(number) if number else None
+    number = witnessed_round(database, job_id=job_id, weights_sha256=weights_sha256)
+    own = OwnNumbers(norms_folder(state, job_id)).latest_before(number) if number else None
     if own is None:
         raise ReleaseRefused(
             "norms_missing",
-            f"{passport.name}-{passport.number} leaves the norms to each hospital, and this one has none of its own: "
-            "it trained in no round that went before the model",
+            f"the model of job {job_id} leaves the norms to each hospital, and this one has none of its own: it "
+            "trained in no round that went before the model",
         )
     return own

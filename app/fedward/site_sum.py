@@ -21,7 +21,7 @@ from fedward.identity.document import JobDocument
 from fedward.identity.trusted import roster_of, signer_of
 from fedward.privacy.sealed import Answer
 from fedward.randomness import Secret
-from fedward.settings.job import TrainingJob
+from fedward.settings.job import SummedJob
 from fedward.settings.site import read_site_settings, require_identity
 
 _STATE, _BOXES = "sum.json", "boxes.json"
@@ -50,7 +50,7 @@ class SiteSum:
 
     site_file: Path
     document: JobDocument
-    job: TrainingJob
+    job: SummedJob
     quantiser: Quantiser
     folder: Path
     clock: Callable[[], datetime]
@@ -66,7 +66,9 @@ class SiteSum:
         before = self._read() if self._path.exists() else None
         session = session_of(self.document, self.job, self.quantiser, attempt=attempt, first=first_round)
         signer = signer_of(require_identity(site), name=site.name)
-        state, set_up = begin(session, signer, minimum=site.bounds.min_sites, secret=Secret(), after=before)
+        state, set_up = begin(
+            session, signer, minimum=site.bounds.organisations_in_a_sum, secret=Secret(), after=before
+        )
         self._write(state)
         return set_up
 

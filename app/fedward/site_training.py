@@ -31,12 +31,14 @@ from fedward.privacy.metrics import noised_totals
 from fedward.privacy.plan import TRAIN, Plan
 from fedward.privacy.sealed import Answer, answer_once
 from fedward.randomness import Secret
+from fedward.release.model_store import witness_start
 from fedward.settings.algorithms import FedBN, Scaffold
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings
 from fedward.site_ckks import SiteCkks
 from fedward.site_own import OwnNumbers, norms_folder
 from fedward.site_sum import SiteSum
+from fedward.site_sums import SummedAtSite
 from fedward.store.database import Database
 from fedward.store.jobs import witness
 from fedward.training.local import train
@@ -52,7 +54,7 @@ _KEPT_STATES = 2
 
 
 @dataclass(frozen=True, eq=False)
-class SiteTraining:
+class SiteTraining(SummedAtSite):
     """A training job that this hospital takes part in.
 
     Attributes:
@@ -67,6 +69,7 @@ class SiteTraining:
         plan: What the job does to the patients here.
         weight: The public weight.
         layout_size: How many numbers the network has.
+        start_sha256: Of the flat weights that the job's first round must bring; None where they are drawn.
         sum: The site's part in the job's encrypted sum; None in plain mode.
     """
 
@@ -81,6 +84,7 @@ class SiteTraining:
     plan: Plan
     weight: int
     layout_size: int
+    start_sha256: str | None
     sum: SiteSum | SiteCkks | None
 
     @classmethod
@@ -99,9 +103,14 @@ class SiteTraining:
         """Prepare the site's cases and reserve the job's plan; leave out the patients who cannot afford it.
 
         Raises:
-            JobRefused: ``too_few_patients``, ``privacy_spent`` or ``delta_too_large``.
+            JobRefused: ``too_few_patients``, ``privacy_spent`` or ``delta_too_large``; ``start_not_installed`` or
+                ``wrong_start``.
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
+        layout = layout_of(build(job.network, task=job.task))
+        start_sha256 = witness_start(
+            document, layout_digest=layout.digest, state=site.state, database=database, now=clock()
+        )
         data = SiteData.open(site, job, parts=("train", "validation"), should_stop=should_stop)
         plan = Plan(job, site.privacy)
         groups = {case.patient_key: case.part for case in data.cases}
@@ -117,11 +126,10 @@ class SiteTraining:
         taken = data.only({key for key, name in names.items() if name in admitted})
         measured = len({case.patient_key for case in taken.validation})
         plan = plan.with_validation_of(measured, smallest_cohort=site.bounds.min_patients)
-        layout_size = layout_of(build(job.network, task=job.task)).size
         folder = site.state / "jobs" / document.id
         secure: SiteSum | SiteCkks | None = None
         if job.exchange.mode != "plain":
-            quantiser = quantiser_of(job, size=layout_size, sites=len(document.sites))
+            quantiser = quantiser_of(job, size=layout.size, sites=len(document.sites))
             kind = SiteSum if job.exchange.mode == "secure-sum" else SiteCkks
             secure = kind(site_file, document, job, quantiser, folder, clock)
         return cls(
@@ -141,7 +149,8 @@ class SiteTraining:
             ledger=ledger,
             plan=plan,
             weight=public_weight(taken.patients, cap=job.exchange.weight_cap),
-            layout_size=layout_size,
+            layout_size=layout.size,
+            start_sha256=start_sha256,
             sum=secure,
         )
 
@@ -160,6 +169,8 @@ class SiteTraining:
         if seen is not None:
             self.ledger.check_seen(seen)
         number, digest = start.number, start.weights_sha256
+        if number == 1 and self.start_sha256 not in (None, digest):
+            raise JobRefused("wrong_start", "the server began with another model than the release that the job names")
         witness(self.database, job_id=self.document.id, number=number, weights_sha256=digest, now=self.clock())
 
         def make() -> Answer:
@@ -190,36 +201,6 @@ class SiteTraining:
     def in_clear(self, answer: Answer) -> Mapping[str, float]:
         """Give the numbers of an answer that leave beside the update; an encrypted sum holds noised totals inside."""
         return {} if self.sum is not None and sums_metrics(self.job) else answer.metrics
-
-    def any_sum(self) -> SiteSum | SiteCkks:
-        """Give the site's part in the encrypted sum, of either kind.
-
-        Raises:
-            JobRefused: ``exchange_mode_not_allowed``: the job has none.
-        """
-        if self.sum is None:
-            raise JobRefused("exchange_mode_not_allowed", f"job {self.document.id} is not summed under encryption")
-        return self.sum
-
-    def secure_sum(self) -> SiteSum:
-        """Give the site's part in the sum under masks.
-
-        Raises:
-            JobRefused: ``exchange_mode_not_allowed``: the job has none.
-        """
-        if not isinstance(self.sum, SiteSum):
-            raise JobRefused("exchange_mode_not_allowed", f"job {self.document.id} is not summed under masks")
-        return self.sum
-
-    def ckks_sum(self) -> SiteCkks:
-        """Give the site's part in the sum under a homomorphic key.
-
-        Raises:
-            JobRefused: ``exchange_mode_not_allowed``: the job has none.
-        """
-        if not isinstance(self.sum, SiteCkks):
-            raise JobRefused("exchange_mode_not_allowed", f"job {self.document.id} is not summed under one key")
-        return self.sum
 
     def close(self) -> None:
         """End the job here: free what it did not use, and remove what was kept for its next round."""

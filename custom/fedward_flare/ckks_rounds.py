@@ -14,13 +14,12 @@ from cryptography import x509
 from numpy.typing import NDArray
 
 from fedward.errors import FedwardError, RoundFailed
-from fedward.federation.algorithms import RoundStart
 from fedward.federation.ckks import Encrypted, ServerSum, public_context
 from fedward.federation.quantise import Decoded
 from fedward.federation.round import Failure
 from fedward.federation.secure_messages import Masked, hash_vector
 from fedward.identity.document import JobDocument
-from fedward.settings.job import TrainingJob
+from fedward.settings.job import SummedJob
 from fedward_flare import ckks_exchange, tasks
 from fedward_flare.sum_rounds import Carriers, SumRounds, listed, reading
 
@@ -35,7 +34,7 @@ class CkksRounds(SumRounds):
     def __init__(
         self,
         document: JobDocument,
-        job: TrainingJob,
+        job: SummedJob,
         *,
         size: int,
         root: x509.Certificate,
@@ -45,12 +44,12 @@ class CkksRounds(SumRounds):
         self._context = public_context()
         self._sum: ServerSum | None = None
 
-    def open_round(self, start: RoundStart) -> None:
-        """Begin to add up a round's ciphertexts."""
+    def open_round(self, number: int, model_sha256: str) -> None:
+        """Begin to add up a round's ciphertexts; they are bound to the model that the sites have."""
         agreement = self._standing()
         # A hospital knows whose set-up was accepted, not who has answered since: those are the participants here.
         agreement = agreement.joined_by(agreement.peers)
-        self._sum = ServerSum(agreement, start.number, model_sha256=start.sha256, context=self._context)
+        self._sum = ServerSum(agreement, number, model_sha256=model_sha256, context=self._context)
 
     def receive(self, site: str, masked: Masked | Encrypted | None) -> Failure | None:
         """Add a site's ciphertexts; give its failure where they cannot be added."""

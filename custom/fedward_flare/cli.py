@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fedward import __version__, audit_cli, cli, privacy_cli
+from fedward import __version__, audit_cli, cli, privacy_cli, site_cli
 from fedward.cli import JsonFlag, console, explained, output, print_json
+from fedward_flare import provision_cli
 
 if TYPE_CHECKING:
     from fedward.settings.job import Job
@@ -32,6 +33,11 @@ ReleaseOption = Annotated[
     typer.Option("--release", exists=True, file_okay=False, help="The release that a publishing job brings."),
 ]
 
+CandidateOption = Annotated[
+    str | None,
+    typer.Option("--candidate", metavar="JOB", help="The finished training job whose model a gate is about."),
+]
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -47,6 +53,8 @@ app.add_typer(job, name="job")
 app.add_typer(cli.model, name="model")
 app.add_typer(privacy_cli.privacy, name="privacy")
 app.add_typer(audit_cli.audit, name="audit")
+app.add_typer(site_cli.site, name="site")
+app.add_typer(provision_cli.provision, name="provision")
 app.command("infer")(cli.infer)
 
 
@@ -85,6 +93,12 @@ def poc_up(
     ] = None,
     workdir: WorkdirOption = POC_FOLDER,
     seed: Annotated[int, typer.Option(min=0, help="Of the phantom patients, where a hospital has them.")] = 1,
+    shapes: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="LIDC-IDRI annotations: the phantoms have real nodules' forms."
+        ),
+    ] = None,
 ) -> None:
     """Make keys and site files where they are missing, and start the server and every hospital."""
     with explained():
@@ -97,7 +111,13 @@ def poc_up(
         settings = read_federation(federation or shared("poc", "federation.toml"))
         with claimed(workdir) as claimed_workdir:
             with cli.progress_bar("phantom patients") as show:
-                make_phantoms(settings, claimed_workdir, seed=seed, progress=lambda _, done, total: show(done, total))
+                make_phantoms(
+                    settings,
+                    claimed_workdir,
+                    seed=seed,
+                    shapes=shapes,
+                    progress=lambda _, done, total: show(done, total),
+                )
             up(settings, claimed_workdir, progress=lambda text: console.print(text, markup=False))
         output.print(f"{len(settings.names)} hospitals are connected: {', '.join(settings.names)}")
 
@@ -135,31 +155,42 @@ def poc_down(workdir: WorkdirOption = POC_FOLDER) -> None:
 @job.command("check")
 def job_check(
     file: JobFile,
-    site_file: Annotated[
-        Path | None, typer.Option("--site", exists=True, dir_okay=False, help="Would this site file take part?")
+    site_files: Annotated[
+        list[Path] | None,
+        typer.Option("--site", exists=True, dir_okay=False, help="Would this site file take part? As often as needed."),
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--certificate", exists=True, dir_okay=False, help="Of the coordinator who would sign the job."),
+    ] = None,
+    with_data: Annotated[
+        bool, typer.Option("--data", help="Count each hospital's patients too: on the hospital's own machine.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Validate a job file whole and, with a site file, say what that site would refuse. Nothing is submitted."""
+    """Validate a job file whole and, with site files, say which site would refuse, and why. Nothing is submitted.
+
+    Exit code 1 when a site would refuse.
+    """
     with explained():
-        from fedward.settings.admission import refusals
-        from fedward.settings.site import read_site_settings
+        from datetime import UTC, datetime
+
+        from fedward.forecast import Question, forecast
+        from fedward_flare.tables import print_forecasts
 
         checked = _read_job(file)
-        site = read_site_settings(site_file) if site_file else None
-        found = refusals(checked, sites=checked.sites.names or (site.name,), site=site) if site else ()
+        question = Question(checked, datetime.now(UTC), certificate=certificate)
+        found = [forecast(question, path, with_data=with_data) for path in site_files or ()]
         if as_json:
-            reasons = [{"code": refusal.code, "detail": refusal.detail} for refusal in found]
-            print_json(
-                {"job": checked.name, "kind": checked.kind, "site": site.name if site else None, "refusals": reasons}
-            )
+            sites = [
+                {**vars(one), "refusals": [{"code": why.code, "detail": why.detail} for why in one.refusals]}
+                for one in found
+            ]
+            print_json({"job": checked.name, "kind": checked.kind, "sites": sites})
         else:
             output.print(f"{file}: a valid job of kind {checked.kind}", markup=False)
-            for refusal in found:
-                output.print(f"{site.name if site else ''} refuses: {refusal.code}: {refusal.detail}", markup=False)
-            if site and not found:
-                output.print(f"{site.name} would take part")
-    raise typer.Exit(1 if found else 0)
+            print_forecasts(found, output)
+    raise typer.Exit(1 if any(one.refusals for one in found) else 0)
 
 
 @job.command("export")
@@ -181,6 +212,7 @@ def job_submit(
     file: JobFile,
     workdir: WorkdirOption = POC_FOLDER,
     release: ReleaseOption = None,
+    candidate: CandidateOption = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
 ) -> None:
     """Sign a job as the coordinator and submit it; print its id."""
@@ -188,8 +220,10 @@ def job_submit(
         from fedward_flare.jobs import prepare
         from fedward_flare.releases import keep_document
 
-        prepared = prepare(_read_job(file), _workdir(workdir), release=release)
+        checked = _read_job(file)
         with _session(workdir) as session:
+            trained = session.fetch(candidate).folder if candidate else None
+            prepared = prepare(checked, _workdir(workdir), release=release, candidate=trained)
             keep_document(prepared, _workdir(workdir))
             output.print(session.submit(prepared))
             if watch:
@@ -223,16 +257,18 @@ def job_watch(job_id: JobId, workdir: WorkdirOption = POC_FOLDER, as_json: JsonF
 def job_resume(
     job_id: JobId,
     workdir: WorkdirOption = POC_FOLDER,
+    release: ReleaseOption = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
 ) -> None:
-    """Go on with a training job whose server was killed, from the last committed round.
+    """Bring the very document of a job again: after a killed server, or once hospitals have approved it.
 
-    No hospital trains a round twice or charges it twice: it gives the update that it sealed.
+    Training goes on from the last committed round. No hospital trains a round twice or charges it twice: it gives the
+    update that it sealed.
     """
     with explained():
         from fedward_flare.releases import kept_job
 
-        prepared = kept_job(job_id, _workdir(workdir))
+        prepared = kept_job(job_id, _workdir(workdir), release=release)
         with _session(workdir) as session:
             output.print(session.submit(prepared))
             if watch:
@@ -248,15 +284,24 @@ def job_abort(job_id: JobId, workdir: WorkdirOption = POC_FOLDER) -> None:
 
 
 @cli.model.command("release")
-def model_release(job_id: JobId, workdir: WorkdirOption = POC_FOLDER) -> None:
+def model_release(
+    job_id: JobId,
+    workdir: WorkdirOption = POC_FOLDER,
+    without_gate: Annotated[
+        bool, typer.Option("--without-gate", help="Release it although no gate let it pass; its passport says so.")
+    ] = False,
+) -> None:
     """Sign the best model of a finished training job as the job's next release (the coordinator's command).
+
+    All but the first of a name must have come through the gate: fedward job submit jobs/gate.toml --candidate ID
 
     Bring it to the hospitals with: fedward job submit jobs/publish.toml --release FOLDER
     """
     with explained(), _session(workdir) as session:
         from fedward_flare.releases import release_job
 
-        output.print(str(release_job(session.fetch(job_id), _workdir(workdir))), markup=False)
+        finished = session.fetch(job_id)
+        output.print(str(release_job(finished, _workdir(workdir), without_gate=without_gate)), markup=False)
 
 
 def _read_job(file: Path) -> Job:
@@ -287,5 +332,12 @@ def _watch(session: Session, job_id: str, workdir: Path) -> FinishedJob:
         finished = session.watch(job_id, on_progress=show)
         show(finished.record)
     output.print(f"result: {finished.folder}", markup=False)
+    if finished.record.kind == "gate":
+        from fedward_flare.releases import gate_lets_pass
+
+        passes = gate_lets_pass(finished, _workdir(workdir))
+        output.print("the model passes" if passes else "the model does not pass: see docs/releases.md")
+    if finished.page:
+        output.print(f"page: {finished.page}", markup=False)
     require_completed(finished, _workdir(workdir))
     return finished

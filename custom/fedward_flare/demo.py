@@ -120,14 +120,16 @@ def _story(demo: Demo) -> dict[str, Any]:
                 _run_job(demo, session, PUBLISH, release=release)
             with demo.chapter("4/7 Inference at every hospital, on patients that no training has seen"):
                 _run_job(demo, session, INFERENCE)
-            with demo.chapter("5/7 Comparison: what would each hospital have alone, after the same steps?"):
+            with demo.chapter("5/7 Privacy: what the ledgers say, and when they refuse"):
+                privacy = private_story(demo, session, trained, sites)
+            with demo.chapter("6/7 Comparison: what would each hospital have alone, after the same steps?"):
                 figures = comparison.finish(
                     _weights(release),
                     seed=demo.seed,
                     progress=lambda done, total: demo.tell(f"{done} of {total} models scored on all held-out patients"),
                 )
-        with demo.chapter("6/7 Privacy: what the ledgers say, and when they refuse"):
-            privacy = private_story(demo, session, trained, sites, dice=figures["global_dice"])
+                if privacy["dice"] is None:
+                    privacy["dice"] = figures["global_dice"]
     reports = {site.name: str(site.state / "reports" / release.name) for site in sites}
     return {
         **figures,
@@ -158,9 +160,7 @@ def _without_name(show: Callable[[int, int], None]) -> Callable[[str, int, int],
     return lambda _, done, total: show(done, total)
 
 
-def private_story(
-    demo: Demo, session: Session, trained: FinishedJob, sites: Sequence[SiteSettings], *, dice: float | None
-) -> dict[str, Any]:
+def private_story(demo: Demo, session: Session, trained: FinishedJob, sites: Sequence[SiteSettings]) -> dict[str, Any]:
     """Run the private job and score its model, unless it was the main one; then ask for more than the cap bears.
 
     Args:
@@ -168,20 +168,24 @@ def private_story(
         session: The running federation.
         trained: The main job.
         sites: The hospitals.
-        dice: Of the main job's model.
+
+    Returns:
+        The summary's part; its ``dice`` is None where the main job was the private one.
 
     Raises:
         FederationError: ``job_failed``; also when a hospital does not refuse.
     """
     from fedward_flare.comparison import score_model
 
+    dice = None
     if demo.main_job != PRIVATE:
         trained = _run_job(demo, session, PRIVATE)
         dice = score_model(trained.model.read_bytes() if trained.model else b"", sites, _training_job(PRIVATE)).score
     spent = trained.record.rounds[-1].privacy
     for name, one in sorted(spent.items()):
         demo.tell(f"{name}: epsilon {one.epsilon:.2f} at delta {one.delta:g} for every patient who trained")
-    demo.tell(f"lesion Dice of the private model on the held-out scans: {_number(dice)}")
+    if dice is not None:
+        demo.tell(f"lesion Dice of the private model on the held-out scans: {dice:.3f}")
     demo.tell("the same job once more:")
     again = _finish_job(demo, session, PRIVATE)
     refusals = again.record.rounds[-1].failures if again.record.rounds else {}

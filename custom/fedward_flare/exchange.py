@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from nvflare.apis.fl_constant import ReturnCode
-from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 
-from fedward.errors import FedwardError, UpdateRefused
+from fedward.errors import FedwardError, JobRefused, UpdateRefused
 from fedward.federation.algorithms import Control
 from fedward.federation.ckks import Encrypted
 from fedward.federation.round import DEADLINE_MISSED
@@ -23,6 +23,7 @@ from fedward.federation.secure_messages import Masked
 from fedward.hospital import Evaluated, InferenceCounts, TrainedRound
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Spent
+from fedward.release.gate import CandidateFiles
 from fedward.release.package import ReleaseParts
 from fedward_flare.sum_masks import add_masked, masked_of
 
@@ -37,6 +38,7 @@ _CONTROL, _COUNTED = "fedward.control", "fedward.counted"
 _UPDATE, _WEIGHT, _METRICS = "fedward.update", "fedward.weight", "fedward.metrics"
 _MODEL, _PASSPORT, _SIGNATURE = "fedward.model", "fedward.passport", "fedward.signature"
 _ERROR, _COUNTS = "fedward.error", "fedward.counts"
+_DOCUMENT, _NON_INFERIOR = "fedward.document", "fedward.non_inferior"
 _EPSILON, _DELTA, _HEAD = "fedward.epsilon", "fedward.delta", "fedward.head"
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -81,7 +83,7 @@ def unpack_model(message: Shareable) -> GlobalModel:
     return GlobalModel(
         number=number,
         weights=_flat(message.get(_WEIGHTS)),
-        heads={site: head for site, value in heads.items() if (head := _head(value)) is not None},
+        heads={site: head for site, value in heads.items() if (head := read_head(value)) is not None},
         control=_control(message.get(_CONTROL), message.get(_COUNTED)),
     )
 
@@ -123,11 +125,12 @@ def unpack_evaluated(answer: Shareable) -> Evaluated:
     weight = answer.get(_WEIGHT)
     if type(weight) is not int or weight < 1:
         raise UpdateRefused("weight_invalid", f"expected a whole weight of 1 or more, got {weight!r}")
+    spent, head = read_spent(answer)
     return Evaluated(
         weight=weight,
         metrics=_metrics(answer.get(_METRICS)),
-        spent=_spent(answer.get(_EPSILON), answer.get(_DELTA)),
-        head=_head(answer.get(_HEAD)),
+        spent=spent,
+        head=head,
         masked=masked_of(answer),
     )
 
@@ -166,6 +169,51 @@ def unpack_counts(answer: Shareable) -> dict[str, int]:
     return dict(counts)
 
 
+def require_empty(message: Shareable) -> None:
+    """Refuse a message that brings anything: inference runs what the hospital activated.
+
+    Raises:
+        JobRefused: ``foreign_model``.
+    """
+    brought = [str(key)[:64] for key in message if key != ReservedHeaderKey.HEADERS]
+    if brought:
+        raise JobRefused("foreign_model", f"expected an empty message, found {', '.join(brought)}")
+
+
+def pack_candidate(files: CandidateFiles) -> Shareable:
+    """Make the message that brings a gate's model to a site."""
+    return _message({_MODEL: files.model, _DOCUMENT: files.document})
+
+
+def unpack_candidate(message: Shareable) -> CandidateFiles:
+    """Read the message of :func:`pack_candidate`.
+
+    Raises:
+        UpdateRefused: it is not such a message.
+    """
+    model, document = message.get(_MODEL), message.get(_DOCUMENT)
+    if not isinstance(model, bytes) or not isinstance(document, bytes) or len(document) > _SMALL_PART:
+        raise UpdateRefused("malformed_message", "expected a model and its job's document as bytes")
+    return CandidateFiles(model=model, document=document)
+
+
+def pack_bit(bit: bool) -> Shareable:
+    """Make a site's answer at the gate: one bit and nothing else."""
+    return _message({_NON_INFERIOR: bit})
+
+
+def unpack_bit(answer: Shareable) -> bool:
+    """Read a site's answer at the gate.
+
+    Raises:
+        UpdateRefused: it is not a bit.
+    """
+    bit = answer.get(_NON_INFERIOR)
+    if type(bit) is not bool:
+        raise UpdateRefused("malformed_message", "expected one bit")
+    return bit
+
+
 def pack_failure(error: Exception) -> Shareable:
     """Make the answer of a site that could not do its part: the error's code and nothing else."""
     answer = make_reply(ReturnCode.EXECUTION_EXCEPTION)
@@ -202,15 +250,27 @@ def size_of(value: object) -> int:
     return len(str(value).encode())
 
 
-def _about(answer: TrainedRound | Evaluated) -> dict[str, Any]:
-    spent, head = answer.spent, answer.head
+def spent_content(spent: Spent | None, head: Head | None) -> dict[str, Any]:
+    """Give what an answer says of the site's privacy ledger."""
     return {
-        _WEIGHT: answer.weight,
-        _METRICS: dict(answer.metrics),
         _EPSILON: spent.epsilon if spent else None,
         _DELTA: spent.delta if spent else None,
         _HEAD: (head.length, head.keyed_hash) if head else None,
     }
+
+
+def read_spent(answer: Shareable) -> tuple[Spent | None, Head | None]:
+    """Read what an answer says of the site's privacy ledger.
+
+    Raises:
+        UpdateRefused: ``malformed_message``.
+    """
+    return _spent(answer.get(_EPSILON), answer.get(_DELTA)), read_head(answer.get(_HEAD))
+
+
+def _about(answer: TrainedRound | Evaluated) -> dict[str, Any]:
+    told = spent_content(answer.spent, answer.head)
+    return {_WEIGHT: answer.weight, _METRICS: dict(answer.metrics), **told}
 
 
 def _spent(epsilon: object, delta: object) -> Spent | None:
@@ -233,7 +293,7 @@ def _control(numbers: object, counted: object) -> Control | None:
     return Control(_flat(numbers), {str(site): number for site, number in counted.items()})
 
 
-def _head(value: object) -> Head | None:
+def read_head(value: object) -> Head | None:
     """Read a ledger's head; what is none is as good as not there."""
     match value:
         case (int(length), str(keyed_hash)) if length >= 0 and _HASH.fullmatch(keyed_hash):

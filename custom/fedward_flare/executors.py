@@ -24,9 +24,10 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, SettingsError, SumRefused
+from fedward.gating import gate
 from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument, SignedJob
-from fedward_flare import ckks_exchange, exchange, sum_exchange, tasks
+from fedward_flare import ckks_exchange, counts_exchange, exchange, sum_exchange, tasks
 from fedward_flare.signed import decode_signed_job
 
 #: Where the site's service finds the hospital's own file.
@@ -99,8 +100,8 @@ class _SiteExecutor(Executor):
                 file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text.rstrip()}\n")
 
 
-class TrainExecutor(_SiteExecutor):
-    """Validates the incoming model, trains on it, and gives the update; closes the job with a validation."""
+class _SummingExecutor(_SiteExecutor):
+    """Takes part in a job's encrypted sum."""
 
     def __init__(self, signed_job: str) -> None:
         super().__init__(signed_job)
@@ -126,6 +127,7 @@ class TrainExecutor(_SiteExecutor):
         return sum_exchange.pack_opened(self._hospital.open_shares(document, number, survivors, votes))
 
     def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
+        """Do a task of the sum, or the job's own."""
         if task_name == tasks.SET_UP_TASK:
             attempt, first_round = sum_exchange.unpack_begin(shareable)
             set_up = self._hospital.begin_sum(
@@ -141,6 +143,28 @@ class TrainExecutor(_SiteExecutor):
             return ckks_exchange.pack_digest(self._total[1])
         if task_name == tasks.TOTAL_TASK:
             return self._decrypted(ckks_exchange.unpack_ask(shareable))
+        return self._work(task_name, shareable, abort_signal)
+
+    @abstractmethod
+    def _work(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
+        """Do the job's own task."""
+
+    def _decrypted(self, number: int) -> Shareable:
+        if self._total is None or self._total[0] != number:
+            raise SumRefused("wrong_round", f"this process has decrypted no sum of round {number}")
+        return ckks_exchange.pack_total(self._total[1])
+
+    def _trusted(self) -> JobDocument:
+        """Give the accepted job, which the site still lets in: its signer, its end date, a person's word."""
+        document = self._document
+        self._hospital.check_signer(self._signed)
+        return document
+
+
+class TrainExecutor(_SummingExecutor):
+    """Validates the incoming model, trains on it, and gives the update; closes the job with a validation."""
+
+    def _work(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
         model, boxes = exchange.unpack_model(shareable), sum_exchange.boxes_of(shareable)
         document = self._trusted()
         seen = model.heads.get(self._hospital.site.name)
@@ -149,16 +173,19 @@ class TrainExecutor(_SiteExecutor):
             return exchange.pack_trained(self._hospital.train_round(task, should_stop=_should_stop(abort_signal)))
         return exchange.pack_evaluated(self._hospital.evaluate(task, should_stop=_should_stop(abort_signal)))
 
-    def _decrypted(self, number: int) -> Shareable:
-        if self._total is None or self._total[0] != number:
-            raise SumRefused("wrong_round", f"this process has decrypted no sum of round {number}")
-        return ckks_exchange.pack_total(self._total[1])
 
-    def _trusted(self) -> JobDocument:
-        """Give the accepted job, whose signer the site file still lists."""
-        document = self._document
-        self._hospital.check_signer(self._signed)
-        return document
+class EvaluationExecutor(_SummingExecutor):
+    """Has the hospital count how well an installed release does; noised counts come back."""
+
+    def _work(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
+        document = self._trusted()
+        counted = self._hospital.evaluate_release(
+            document,
+            seen=counts_exchange.unpack_ask(shareable, site=self._hospital.site.name),
+            boxes=sum_exchange.boxes_of(shareable),
+            should_stop=_should_stop(abort_signal),
+        )
+        return counts_exchange.pack_counted(counted)
 
 
 class PublishExecutor(_SiteExecutor):
@@ -169,10 +196,19 @@ class PublishExecutor(_SiteExecutor):
         return exchange.pack_done()
 
 
+class GateExecutor(_SiteExecutor):
+    """Has the hospital compare a model with the one that runs there; one bit comes back."""
+
+    def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
+        files = exchange.unpack_candidate(shareable)
+        return exchange.pack_bit(gate(self._hospital, self._document, files, should_stop=_should_stop(abort_signal)))
+
+
 class InferenceExecutor(_SiteExecutor):
     """Has the hospital run its own active model over its own studies; only rounded counts come back."""
 
     def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
+        exchange.require_empty(shareable)
         return exchange.pack_done(self._hospital.infer(self._document, should_stop=_should_stop(abort_signal)))
 
 

@@ -27,14 +27,18 @@ class Components:
     tasks: tuple[str, ...]
 
 
+_SUM_TASKS = (tasks.SET_UP_TASK, tasks.SHARES_TASK, tasks.DECRYPT_TASK, tasks.TOTAL_TASK)
+
 COMPONENTS = {
     "train": Components(
         controller="fedward_flare.training_controller.TrainController",
         executor="fedward_flare.executors.TrainExecutor",
-        tasks=(
-            *(tasks.TRAIN_TASK, tasks.EVALUATE_TASK, tasks.SET_UP_TASK, tasks.SHARES_TASK),
-            *(tasks.DECRYPT_TASK, tasks.TOTAL_TASK),
-        ),
+        tasks=(tasks.TRAIN_TASK, tasks.EVALUATE_TASK, *_SUM_TASKS),
+    ),
+    "gate": Components(
+        controller="fedward_flare.once_controllers.GateController",
+        executor="fedward_flare.executors.GateExecutor",
+        tasks=(tasks.GATE_TASK,),
     ),
     "publish": Components(
         controller="fedward_flare.once_controllers.PublishController",
@@ -45,6 +49,11 @@ COMPONENTS = {
         controller="fedward_flare.once_controllers.InferenceController",
         executor="fedward_flare.executors.InferenceExecutor",
         tasks=(tasks.INFER_TASK,),
+    ),
+    "evaluate": Components(
+        controller="fedward_flare.evaluation_controller.EvaluationController",
+        executor="fedward_flare.executors.EvaluationExecutor",
+        tasks=(tasks.COUNT_TASK, *_SUM_TASKS),
     ),
 }
 

@@ -30,7 +30,9 @@ _CONFIG = f"config/{SITE_CONFIG}"
 _SIGNATURES = frozenset(
     f"{folder}{name}" for folder in ("", "config/") for name in (NVFLARE_SIG_FILE, NVFLARE_SUBMITTER_CRT_FILE)
 )
-_FORMATS = (".conf", ".hocon", ".yml", ".yaml", ".toml", ".py")
+
+#: Ends of names of configurations that NVFLARE would read, or run, beside JSON.
+FORMATS = (".conf", ".hocon", ".yml", ".yaml", ".toml", ".py")
 
 
 def check_archive(content: object) -> None:
@@ -49,7 +51,7 @@ def check_archive(content: object) -> None:
             for entry in entries:
                 if stat.S_ISLNK(entry.external_attr >> 16):
                     raise JobRefused("linked_file", f"{entry.filename} is a link")
-                _check_size(entry.filename, entry.file_size)
+                check_size(entry.filename, entry.file_size)
             check_files({entry.filename: archive.read(entry) for entry in entries})
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise JobRefused("unexpected_file", f"not an archive that can be read: {error}") from error
@@ -70,7 +72,7 @@ def check_folder(folder: Path) -> None:
             continue
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise JobRefused("linked_file", f"{name} is not a file of its own")
-        _check_size(name, status.st_size)
+        check_size(name, status.st_size)
         files[name] = path
     _check_names(names)
     check_files({name: path.read_bytes() for name, path in files.items()})
@@ -86,7 +88,7 @@ def check_files(files: Mapping[str, bytes]) -> None:
         raise JobRefused("unsigned_job", f"the job lacks {', '.join(sorted(missing))}")
     if _CONFIG not in files:
         raise JobRefused("unexpected_configuration", f"the job lacks {_CONFIG}")
-    config = _read_plain(files[_CONFIG])
+    config = read_plain(files[_CONFIG], name=_CONFIG)
     executor = _executor_of(config)
     if executor.get("path") not in SITE_CLASSES:
         raise JobRefused("class_not_allowed", f"the job names {executor.get('path')!r}")
@@ -117,25 +119,35 @@ def _check_names(names: Iterable[str]) -> None:
     for name in names:
         if name.startswith("custom/") or "/custom/" in name:
             raise JobRefused("custom_code", f"the job brings {name}")
-        if name.startswith("config/") and name.endswith(_FORMATS):
+        if name.startswith("config/") and name.endswith(FORMATS):
             raise JobRefused("not_plain_json", f"the job brings {name}; a configuration is JSON")
         if name not in _SIGNATURES | {_CONFIG, "config/"} or name in seen:
             raise JobRefused("unexpected_file", f"the job brings {name}")
         seen.add(name)
 
 
-def _check_size(name: str, size: int) -> None:
+def check_size(name: str, size: int) -> None:
+    """Refuse a file of a job that is larger than any honest one.
+
+    Raises:
+        JobRefused: ``file_too_large``.
+    """
     if size > MAX_FILE:
         raise JobRefused("file_too_large", f"{name} has {size} bytes, expected at most {MAX_FILE}")
 
 
-def _read_plain(content: bytes) -> dict[str, Any]:
+def read_plain(content: bytes, *, name: str) -> dict[str, Any]:
+    """Read a configuration as plain JSON, in which nothing is resolved and no key stands twice.
+
+    Raises:
+        JobRefused: ``not_plain_json``.
+    """
     try:
         config = json.loads(content.decode(), object_pairs_hook=_without_repetition, parse_constant=_no_constant)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise JobRefused("not_plain_json", f"{_CONFIG} is not plain JSON: {error}") from error
+        raise JobRefused("not_plain_json", f"{name} is not plain JSON: {error}") from error
     if not isinstance(config, dict):
-        raise JobRefused("not_plain_json", f"{_CONFIG} is not an object")
+        raise JobRefused("not_plain_json", f"{name} is not an object")
     return config
 
 

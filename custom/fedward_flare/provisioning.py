@@ -22,6 +22,7 @@ from fedward_flare.share import shared
 
 LAUNCHER = "fedward_flare.launcher.RestartingLauncher"
 LOCKS = {"id": "fedward_locks", "path": "fedward_flare.locks.SiteLocks", "args": {}}
+VALIDATOR = {"path": "fedward_flare.server_folder.ServerJobValidator", "args": {}}
 
 #: A lost site is noticed after this (s); NVFLARE waits ten times as long.
 HEARTBEAT_TIMEOUT_S = 60
@@ -72,6 +73,8 @@ class FedwardBuilder(Builder):
         storage = self._storage or "storage"
         resources["class_list_enforcement_mode"] = "enforce"
         resources["class_allow_list"] = self._server_classes
+        if self._server_classes == list(SERVER_CLASSES):  # it would refuse every other class
+            resources["app_validator"] = VALIDATOR
         resources["servers"][0]["heart_beat_timeout"] = HEARTBEAT_TIMEOUT_S
         resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = f"{storage}/snapshots"
         components = [c for c in resources["components"] if c["id"] not in _LOG_STREAMS]
@@ -92,7 +95,12 @@ class FedwardBuilder(Builder):
 
 
 def _issue_release_identity(project: Project, ctx: ProvisionContext) -> None:
-    """Give each coordinator the release key; it is made once and never reaches the server's or a site's kit."""
+    """Give each coordinator the release key; it is made once and never reaches the server's or a site's kit.
+
+    Where every party makes its own key there is no root key here, and the release officer has asked for a certificate.
+    """
+    if ctx.get(CtxKey.ROOT_PRI_KEY) is None:
+        return
     state = Path(ctx.get_state_dir())
     key_file, certificate_file = state / "release.key", state / "release.crt"
     if not key_file.exists():

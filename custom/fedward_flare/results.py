@@ -1,7 +1,8 @@
-"""What a finished job leaves: the controller's record, the best model, the curves.
+"""What a finished job leaves: the controller's record, the best model, the curves, an evaluation's counts.
 
 The controller writes them below its run folder, NVFLARE's server keeps that folder with the job, and the coordinator
-brings them home. Only the three expected things are taken out of what arrives.
+brings them home. Only the expected things are taken out of what arrives, and an evaluation's page is made here, from
+counts that were read and doubted.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from fedward.errors import FederationError
+from fedward.evaluation_page.coordinator_page import PAGE, read_outcome, write_coordinator_page
 from fedward.federation.record import JobRecord
 from fedward.files import write_bytes
 from fedward_flare.workdir import Workdir
@@ -22,6 +24,7 @@ RESULT = "fedward_result"
 RECORD = "result.json"
 MODEL = "model.safetensors"
 CURVES = "tensorboard"
+EVALUATION = "evaluation.json"
 
 #: NVFLARE's name for the run folder inside a downloaded result.
 _RUN = "workspace"
@@ -35,7 +38,8 @@ class FinishedJob:
         id: The id of its signed document.
         record: The truth about the job: the controller's own record.
         engine_status: What NVFLARE says beside it.
-        folder: Where its files lie: ``result.json`` and, after training, ``model.safetensors``.
+        folder: Where its files lie: ``result.json``; after training ``model.safetensors``; after an evaluation its
+            page.
         tensorboard: The folder of its curves, if it has any.
     """
 
@@ -51,6 +55,12 @@ class FinishedJob:
         model = self.folder / MODEL
         return model if model.exists() else None
 
+    @property
+    def page(self) -> Path | None:
+        """The page of an evaluation, if the job was one and has come to its end."""
+        page = self.folder / PAGE
+        return page if page.exists() else None
+
 
 def keep_result(downloaded: Path, workdir: Workdir, *, job_id: str, status: str) -> FinishedJob:
     """Copy a downloaded result into the coordinator's folder and its curves into ``tensorboard/``.
@@ -60,10 +70,13 @@ def keep_result(downloaded: Path, workdir: Workdir, *, job_id: str, status: str)
     """
     result = downloaded / _RUN / RESULT
     record = _read_record(result / RECORD, job_id=job_id, status=status)
-    folder = workdir.coordinator / "jobs" / job_id
+    folder = workdir.job(job_id)
     for name in (RECORD, MODEL):
         if (result / name).is_file() and not (result / name).is_symlink():
             write_bytes(folder / name, (result / name).read_bytes(), mode=0o644)
+    counts = result / EVALUATION
+    if record.status == "completed" and counts.is_file() and not counts.is_symlink():
+        write_coordinator_page(folder, read_outcome(counts.read_bytes()))
     return FinishedJob(
         id=job_id,
         record=record,
@@ -71,6 +84,14 @@ def keep_result(downloaded: Path, workdir: Workdir, *, job_id: str, status: str)
         folder=folder,
         tensorboard=_keep_curves(result / CURVES, workdir.tensorboard / job_id),
     )
+
+
+def read_record(folder: Path) -> JobRecord | None:
+    """Give the record of a job whose result was fetched into the coordinator's ``folder``; None where there is none."""
+    try:
+        return JobRecord.model_validate_json((folder / RECORD).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _read_record(path: Path, *, job_id: str, status: str) -> JobRecord:

@@ -13,7 +13,6 @@ from cryptography import x509
 from nvflare.apis.shareable import Shareable
 
 from fedward.errors import FedwardError, RoundFailed
-from fedward.federation.algorithms import RoundStart
 from fedward.federation.ckks import Encrypted
 from fedward.federation.quantise import Decoded
 from fedward.federation.round import Failure
@@ -23,7 +22,7 @@ from fedward.federation.secure_messages import Box, Masked, Opened, SetUp
 from fedward.federation.secure_sum import ServerRound
 from fedward.identity.document import JobDocument
 from fedward.identity.trusted import claimed_roster
-from fedward.settings.job import TrainingJob
+from fedward.settings.job import SummedJob
 from fedward_flare import exchange, sum_exchange, tasks
 
 #: Sends a message to sites and hands each answer on as it comes, until all have answered or the deadline has passed.
@@ -52,7 +51,7 @@ class SumRounds:
     Args:
         document: The job.
         job: What it says.
-        size: How many numbers the network has.
+        size: How many numbers the network has, or how many counts each site gives.
         root: The federation's root certificate, as the server has it.
         next_attempt: Gives the number of a set-up that no site has seen.
     """
@@ -60,7 +59,7 @@ class SumRounds:
     def __init__(
         self,
         document: JobDocument,
-        job: TrainingJob,
+        job: SummedJob,
         *,
         size: int,
         root: x509.Certificate,
@@ -119,9 +118,9 @@ class SumRounds:
         self._is_stale = False
         return failures
 
-    def open_round(self, start: RoundStart) -> None:
-        """Begin to add up a round's vectors."""
-        self._round = ServerRound(self._standing(), start.number, model_sha256=start.sha256)
+    def open_round(self, number: int, model_sha256: str) -> None:
+        """Begin to add up a round's vectors; they are bound to the model that the sites have."""
+        self._round = ServerRound(self._standing(), number, model_sha256=model_sha256)
 
     def complete(self, message: Shareable) -> Shareable:
         """Put what the peers have dealt into a round's message: whoever has it already leaves it alone."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from fedward.federation.record import JobRecord, RoundRecord
+
+if TYPE_CHECKING:
+    from fedward.forecast import Forecast
 
 #: A long job's table shows its latest rounds.
 _SHOWN_ROUNDS = 20
@@ -89,3 +93,15 @@ def _epsilon(entry: RoundRecord) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def print_forecasts(found: Iterable[Forecast], console: Console) -> None:
+    """Say for each hospital whether it would take part, every reason why not, and what could not be asked."""
+    for one in found:
+        for refusal in one.refusals:
+            console.print(f"{one.site} refuses: {refusal.code}: {refusal.detail}", markup=False)
+        if not one.refusals:
+            person = ", once a person there has approved the job" if one.asks_a_person else ""
+            console.print(f"{one.site} would take part{person}", markup=False)
+        if one.unasked:
+            console.print(f"{one.site} was not asked about: {', '.join(one.unasked)}", markup=False)

@@ -29,18 +29,21 @@ from fedward.federation.secure_messages import Masked
 from fedward.files import write_bytes
 from fedward.hospital import Evaluated, TrainedRound
 from fedward.identity.certificates import read_certificate
+from fedward.inference.load import flat_weights
 from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.weights import layout_of, named
-from fedward.release.package import model_bytes
+from fedward.release.package import model_bytes, read_parts
+from fedward.release.passport import parse_passport
 from fedward.settings.algorithms import Scaffold
 from fedward.settings.job import TrainingJob
 from fedward.training.optimiser import local_distance
 from fedward_flare import exchange, tasks
 from fedward_flare.checkpoint import FOLDER, Checkpoint, Committed
 from fedward_flare.ckks_rounds import CkksRounds
-from fedward_flare.controllers import JobController, root_certificate, server_folder
+from fedward_flare.controllers import JobController, application_folder, root_certificate, server_folder
 from fedward_flare.heads import HEADS, SeenHeads
+from fedward_flare.jobs import RELEASE
 from fedward_flare.results import CURVES, MODEL
 from fedward_flare.sum_rounds import Carriers, SumRounds
 
@@ -81,7 +84,7 @@ class TrainController(JobController):
         context = (abort_signal, fl_ctx)
         self._heads = SeenHeads(server_folder(fl_ctx) / HEADS)
         checkpoint = Checkpoint(server_folder(fl_ctx) / FOLDER / self._document.id)
-        done, weights = self._restored(checkpoint)
+        done, weights = self._restored(checkpoint, fl_ctx)
         if self._job.exchange.mode != "plain":
             root = read_certificate(root_certificate(fl_ctx))
             kind = SumRounds if self._job.exchange.mode == "secure-sum" else CkksRounds
@@ -109,17 +112,27 @@ class TrainController(JobController):
         self._keep_best()
         checkpoint.remove()
 
-    def _restored(self, checkpoint: Checkpoint) -> tuple[int, Weights]:
+    def _restored(self, checkpoint: Checkpoint, fl_ctx: FLContext) -> tuple[int, Weights]:
         """Go on from the last committed round, or begin; give its number and the model."""
         committed = checkpoint.read()
         if committed is None:
-            weights = initial_weights(self._job)
+            weights = self._first_weights(fl_ctx)
             self._state = self._server.init(weights)
             return 0, weights
         self._record = committed.record
         self._choice, self._participation = committed.choice, committed.participation
         self._best_weights, self._state = committed.best_weights, committed.state
         return committed.number, committed.weights
+
+    def _first_weights(self, fl_ctx: FLContext) -> Weights:
+        """Draw the weights from the job's seed, or take those of the release that it starts from."""
+        if self._job.start_from is None:
+            return initial_weights(self._job)
+        parts = read_parts(application_folder(fl_ctx) / RELEASE)
+        passport = parse_passport(parts.passport)
+        if passport.layout_digest != layout_of(build(self._job.network, task=self._job.task)).digest:
+            raise ModelError("wrong_layout", f"{passport.name}-{passport.number} is another network than the job's")
+        return flat_weights(parts, passport)
 
     def _round(self, number: int, weights: Weights, *, curves: Curves, context: Context) -> Weights:
         """Have the sites validate ``weights`` and train on them; give the next global model.
@@ -162,7 +175,7 @@ class TrainController(JobController):
                     RoundRecord(number=number, seconds=seconds, weights={}, failures=failures)
                 )
                 raise
-            self._sums.open_round(start)
+            self._sums.open_round(number, start.sha256)
             message = self._sums.complete(message)
         self._ask(tasks.TRAIN_TASK, message, receive=receive, is_complete=lambda: current.is_complete, context=context)
         self._participation = self._heard_late(current.next_participation())
@@ -235,7 +248,7 @@ class TrainController(JobController):
         try:
             if sums is not None:
                 sums.set_up(number + 1, self._carriers(context))
-                sums.open_round(RoundStart(number + 1, weights))
+                sums.open_round(number + 1, _digest(weights))
                 message = sums.complete(message)
             self._ask(
                 tasks.EVALUATE_TASK,
@@ -327,7 +340,7 @@ class TrainController(JobController):
         best = self._choice.best
         if best is not None and best.round_number == number:
             self._best_weights = weights
-            self._record = self._record.with_best(best, hashlib.sha256(weights.tobytes()).hexdigest())
+            self._record = self._record.with_best(best, _digest(weights))
         self._record = self._record.with_validation(
             number, score=score, false_positives=false_positives, metrics=metrics
         )
@@ -346,6 +359,10 @@ class TrainController(JobController):
             weight_cap=self._job.exchange.weight_cap,
             minimum=self._job.sites.minimum,
         )
+
+
+def _digest(weights: Weights) -> str:
+    return hashlib.sha256(weights.tobytes()).hexdigest()
 
 
 def _trained(answer: Shareable) -> TrainedRound | Failure:

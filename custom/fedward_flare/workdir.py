@@ -70,6 +70,15 @@ class Workdir:
         return self.root / "coordinator"
 
     @property
+    def releases(self) -> Path:
+        """All releases that the coordinator has signed, a folder each."""
+        return self.coordinator / "releases"
+
+    def job(self, job_id: str) -> Path:
+        """Give the coordinator's folder of a job: its signed document and, once it was fetched, its result."""
+        return self.coordinator / "jobs" / job_id
+
+    @property
     def logs(self) -> Path:
         """What the processes print."""
         return self.root / "logs"

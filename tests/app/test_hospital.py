@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,21 +10,15 @@ import pytest
 
 from fedward.errors import IdentityError, JobRefused, ReleaseRefused, StoreError
 from fedward.federation.averaging import apply_update
-from fedward.federation.record import JobRecord, RoundRecord
-from fedward.hospital import Hospital, RoundTask, TrainedRound
+from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument
 from fedward.models.initial import initial_weights
-from fedward.models.networks import build
-from fedward.models.weights import layout_of, named
-from fedward.release.make import make_release
 from fedward.release.model_store import find_installed, load_installed
-from fedward.release.package import ReleaseParts, model_bytes
 from fedward.release.passport import parse_passport
 from fedward.report.studies import Run, report_studies
-from fedward.settings.job import PublishJob, Sites, TrainingJob
+from fedward.settings.job import TrainingJob
 from fedward.store.releases import active_release
-from hospital_cases import SITES, Site, document_of, make_site, signed, signer
-from release_cases import CERTIFICATE, KEY
+from hospital_cases import Site, Trained, document_of, make_site, publishing, signed, signer
 from tiny_federation import classifying, multitasking, training_job
 from trust_cases import NOW, inference_job
 
@@ -36,37 +28,6 @@ JOB = training_job(rounds=2, minimum=2)
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return make_site(tmp_path)
-
-
-def publishing(parts: ReleaseParts) -> JobDocument:
-    return document_of(PublishJob(kind="publish", name="publish", sites=Sites(minimum=1)), parts)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A whole training job at one hospital, with the update of each round."""
-
-    document: JobDocument
-    rounds: tuple[TrainedRound, ...]
-    weights: np.ndarray
-
-    def release(self, number: int = 1) -> ReleaseParts:
-        """Sign the last model, as the coordinator does with what the server kept."""
-        job = self.document.job
-        entries = tuple(
-            RoundRecord(number=n, seconds=1.0, weights=dict.fromkeys(SITES, 10), failures={}) for n in (1, 2)
-        )
-        record = JobRecord.begin(self.document).model_copy(
-            update={
-                "status": "completed",
-                "rounds": entries,
-                "best_round": 2,
-                "weights_sha256": hashlib.sha256(self.weights.tobytes()).hexdigest(),
-            }
-        )
-        layout = layout_of(build(job.network, task=job.task))
-        model = model_bytes(named(layout, self.weights))
-        return make_release(model, self.document, record, number=number, now=NOW, key=KEY, certificate=CERTIFICATE)
 
 
 def train(hospital: Hospital, job: TrainingJob = JOB) -> Trained:
@@ -229,6 +190,7 @@ def test_a_roll_back_checks_the_model_that_it_goes_back_to(site: Site) -> None:
     trained = train(hospital)
     for number in (1, 2):
         hospital.install_parts(trained.release(number))
+    assert hospital.activate("ball-2") == ("ball", 2)
     assert hospital.roll_back() == ("ball", 1)
     assert hospital.activate("ball-2") == ("ball", 2)
     model = site.folder / "state" / "models" / "ball-1" / "model.safetensors"

@@ -15,6 +15,7 @@ from fedward.privacy.plan import Plan
 from fedward.settings.job import PrivateTraining
 from fedward_flare.cli import app
 from hospital_cases import Site, document_of, make_site, signed
+from support import ROOT
 from tiny_federation import training_job
 
 JOB = training_job(rounds=2, minimum=2).model_copy(
@@ -88,6 +89,18 @@ def test_plan_says_what_a_job_would_cost(site: Site, tmp_path: Path) -> None:
     assert found["refusals"] == []
     assert 0 < found["epsilon"] < 8
     assert found["noise_multiplier"] == 4.0
+
+
+def test_plan_says_what_an_evaluation_would_cost(site: Site) -> None:
+    found = json.loads(run(site, "privacy", "plan", str(ROOT / "jobs" / "evaluation.toml"), "--json").output)
+    assert found["refusals"] == []
+    assert found["epsilon"] == pytest.approx(1.386, abs=1e-3)
+    assert found["noise_multiplier"] == 3.0
+
+
+def test_plan_has_nothing_to_say_of_a_job_that_counts_nobody(site: Site) -> None:
+    shown = run(site, "privacy", "plan", str(ROOT / "jobs" / "inference.toml"))
+    assert shown.exit_code == 1
 
 
 @pytest.mark.parametrize(("noise", "clip", "reason"), [(0.5, 1.0, "beyond the cap"), (4.0, 100.0, "max_clip_norm")])

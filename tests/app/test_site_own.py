@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from evaluation_cases import evaluation_job, evaluation_of, with_held_out
+from fedward import gating, site_evaluation
 from fedward.errors import JobRefused, ReleaseRefused, StoreError, UpdateRefused
 from fedward.federation.algorithms import Control, RoundFacts, RoundStart, server_of
 from fedward.federation.record import JobRecord, RoundRecord
 from fedward.hospital import Hospital, RoundTask, TrainedRound
-from fedward.identity.document import JobDocument
+from fedward.identity.document import Candidate, JobDocument
 from fedward.inference.load import flat_weights, load_model
 from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.runtime import Runtime
 from fedward.models.weights import layout_of, named, read_weights
+from fedward.release.gate import CandidateFiles
 from fedward.release.make import make_release
 from fedward.release.model_store import find_installed, load_installed
 from fedward.release.package import ReleaseParts, model_bytes
-from fedward.release.passport import parse_passport
+from fedward.release.passport import check_parent, parse_passport
 from fedward.settings.algorithms import AnyAlgorithm, FedBN, Scaffold
-from fedward.settings.job import TrainingJob
+from fedward.settings.job import GateJob, Sites, StartFrom, TrainingJob
 from fedward.training.local import train
 from fedward.training.optimiser import local_distance
 from fedward.training.own import norms_of
 from hospital_cases import SITES, Site, document_of, make_site, signed
-from release_cases import CERTIFICATE, KEY
+from release_cases import CERTIFICATE, FIRST_RELEASE, KEY
 from tiny_federation import training_job
 from trust_cases import NOW, inference_job
 
@@ -113,7 +117,8 @@ def release_of(document: JobDocument, weights: np.ndarray, best: int) -> Release
     ended = {"status": "completed", "rounds": rounds, "best_round": best, "weights_sha256": digest}
     record = JobRecord.begin(document).model_copy(update=ended)
     model = model_bytes(named(layout_of(build(job.network, task=job.task)), weights))
-    return make_release(model, document, record, number=1, now=NOW, key=KEY, certificate=CERTIFICATE)
+    given = {"number": 1, "gate": FIRST_RELEASE, "now": NOW, "key": KEY, "certificate": CERTIFICATE}
+    return make_release(model, document, record, **given)
 
 
 def test_a_release_runs_with_the_norms_that_the_site_validated_it_with(site: Site) -> None:
@@ -147,6 +152,46 @@ def test_a_release_runs_with_the_norms_that_the_site_validated_it_with(site: Sit
     own_files(hospital, document)[1].write_bytes(b"damaged")
     with pytest.raises(StoreError, match="cannot_read"):
         hospital.own_norms(release)
+
+
+def test_gate_and_evaluation_score_the_model_that_would_run_here_and_no_training_starts_from_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital = with_held_out(site).open()
+    document, weights = begin(hospital, BN)
+    after = weights + norms_round(hospital, document, 1, weights)
+    hospital.evaluate(RoundTask(document, 4, after))
+    parts = release_of(document, after, best=1)
+    hospital.install_parts(parts)
+    expected = after.copy()
+    expected[NORMS] = np.load(own_files(hospital, document)[0])
+    seen: list[np.ndarray] = []
+
+    def noted(function: Callable[..., object]) -> Callable[..., object]:
+        def call(given: np.ndarray, *arguments: object, **named: object) -> object:
+            seen.append(given)
+            return function(given, *arguments, **named)
+
+        return call
+
+    monkeypatch.setattr(gating, "score_cases", noted(gating.score_cases))
+    monkeypatch.setattr(site_evaluation, "measure_cases", noted(site_evaluation.measure_cases))
+    candidate = Candidate(job_id=document.id, weights_sha256=hashlib.sha256(after.tobytes()).hexdigest())
+    asked = GateJob(kind="gate", name="gate", margin=0.1, noise_multiplier=1.0, sites=Sites(minimum=1))
+    files = CandidateFiles(model=parts.model, document=document.content())
+    gating.gate(hospital, hospital.accept(signed(document_of(asked, candidate=candidate))), files)
+    hospital.evaluate_release(hospital.accept(signed(evaluation_of(evaluation_job(), parts))))
+    assert len(seen) == 3, "the candidate, the running release, and the release under evaluation"
+    for given in seen:
+        np.testing.assert_array_equal(given, expected)
+
+    warm = BN.model_copy(update={"start_from": StartFrom(name="ball", number=1)})
+    start = document_of(warm, parts)
+    with pytest.raises(ReleaseRefused, match="norms_missing"):
+        check_parent(start, parse_passport(parts.passport))
+    hospital.accept(signed(start))
+    with pytest.raises(JobRefused, match="wrong_start"):
+        norms_round(hospital, start, 1, after)
 
 
 def test_a_site_that_trained_in_no_round_has_no_norms_and_runs_no_such_release(site: Site) -> None:

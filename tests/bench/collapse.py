@@ -84,11 +84,11 @@ JOB = {
         "spacing_mm": [SPACING_MM] * 3,
         "intensity": {"kind": "window", "low": -1000, "high": 300},
     },
-    "task": {"kind": "segmentation", "classes": ["lesion"], "measure": "lesion_dice", "minimum_lesion_mm": 5.0},
+    "task": {"kind": "segmentation", "classes": ["lesion"], "measure": "dice"},
     "network": {"name": "unet3d", "channels": [8, 16, 32], "residual_units": 0},
     "training": {
         "rounds": 25,
-        "steps_per_round": 60,
+        "steps_per_round": 40,
         "batch_size": 8,
         "patch_size": [16, 16, 16],
         "positive_share": 0.5,

@@ -26,6 +26,8 @@ run = CliRunner()
         *(["poc", name] for name in ("up", "status", "down")),
         *(["job", name] for name in ("check", "submit", "export", "list", "watch", "abort")),
         *(["model", name] for name in ("list", "show", "verify", "install", "activate", "rollback", "release")),
+        *(["provision", name] for name in ("render", "roster", "release-request", "release-approve")),
+        *(["site", name] for name in ("check", "jobs", "approve", "reject")),
         ["infer"],
     ],
     ids=" ".join,
@@ -62,8 +64,9 @@ def test_a_site_that_would_refuse_a_job_says_why(tmp_path: Path) -> None:
     job = str(ROOT / "jobs" / "lung_nodule_segmentation.toml")
     result = run.invoke(app, ["job", "check", job, "--site", str(site), "--json"])
     assert result.exit_code == 1
-    codes = {refusal["code"] for refusal in json.loads(result.stdout)["refusals"]}
-    assert codes == {"non_private_not_allowed"}
+    (found,) = json.loads(result.stdout)["sites"]
+    codes = {refusal["code"] for refusal in found["refusals"]}
+    assert codes == {"non_private_not_allowed", "too_few_organisations", "invalid_settings"}
 
 
 def test_a_demo_in_a_used_folder_is_refused_and_changes_nothing(tmp_path: Path) -> None:

@@ -144,6 +144,16 @@ def test_inference_gives_counts_alone(text: str, site_file: Path, monkeypatch: p
     assert exchange.unpack_counts(do(executor, tasks.INFER_TASK, Shareable())) == {"report_written": 15}
 
 
+def test_inference_with_a_model_of_the_servers_is_refused_and_noted(
+    text: str, site_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital = StubHospital()
+    executor = executor_of(InferenceExecutor, text, hospital, monkeypatch)
+    for brought in (exchange.pack_model(GlobalModel(1, WEIGHTS)), Shareable({"anything": 0})):
+        assert exchange.failure_of(do(executor, tasks.INFER_TASK, brought)) == "foreign_model"
+    assert ("refusal", {"what": tasks.INFER_TASK, "code": "foreign_model"}) in hospital.noted
+
+
 @pytest.mark.parametrize(
     ("hospital", "code"),
     [

@@ -8,9 +8,10 @@ import pytest
 
 from fedward.errors import FederationError, ReleaseRefused, SettingsError
 from fedward.identity.document import verify_job
-from fedward.settings.job import PublishJob, Sites, TrainingJob
+from fedward.settings.job import InferenceJob, PublishJob, Sites, TrainingJob
 from fedward.settings.site import read_site_settings, require_identity
 from fedward_flare.jobs import check, export, prepare, read_job
+from fedward_flare.releases import keep_document, kept_job
 from fedward_flare.signed import decode_signed_job
 from fedward_flare.workdir import Workdir
 
@@ -82,7 +83,8 @@ def test_each_site_says_why_it_would_refuse(job: TrainingJob, workdir: Workdir) 
     found = check(job, workdir)
     assert set(found) == {"north", "east", "south"}
     codes = {refusal.code for refusal in found["north"]}
-    assert codes == {"exchange_mode_not_allowed", "non_private_not_allowed", "too_few_sites"}
+    few = {"too_few_sites", "too_few_organisations"}
+    assert codes == {"exchange_mode_not_allowed", "non_private_not_allowed"} | few
 
 
 def test_a_publishing_job_needs_a_release_and_no_other_takes_one(
@@ -105,6 +107,27 @@ def test_a_release_travels_in_the_servers_application_alone(workdir: Workdir, tm
     folder = export(prepared, tmp_path / "job")
     carried = {str(path.relative_to(folder).parent) for path in folder.rglob("model.safetensors")}
     assert carried == {"server_app/release"}
+
+
+def test_a_job_is_brought_again_as_the_very_document_whatever_its_kind(workdir: Workdir, tmp_path: Path) -> None:
+    prepared = prepare(InferenceJob(kind="infer", name="inference"), workdir)
+    keep_document(prepared, workdir)
+    again = kept_job(prepared.document.id[:8], workdir)
+    assert (again.document.digest, again.signed) == (prepared.document.digest, prepared.signed)
+
+
+def test_a_publishing_job_is_brought_again_with_its_own_release_alone(workdir: Workdir, tmp_path: Path) -> None:
+    for folder, content in (("release", b"one"), ("other", b"two")):
+        (tmp_path / folder).mkdir()
+        for part in ("model.safetensors", "passport.json", "passport.sig"):
+            (tmp_path / folder / part).write_bytes(content)
+    prepared = prepare(PublishJob(kind="publish", name="publish"), workdir, release=tmp_path / "release")
+    keep_document(prepared, workdir)
+    with pytest.raises(ReleaseRefused, match="missing_part"):
+        kept_job(prepared.document.id, workdir)
+    with pytest.raises(ReleaseRefused, match="altered_model"):
+        kept_job(prepared.document.id, workdir, release=tmp_path / "other")
+    assert kept_job(prepared.document.id, workdir, release=tmp_path / "release") == prepared
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from nvflare.security.security import COMMAND_CATEGORIES, FLAuthorizer
 from fedward.identity.certificates import check_issued, common_name, fingerprint_of_file, read_certificate
 from fedward.settings.federation import FederationSettings
 from fedward.settings.site import read_site_settings, require_identity
+from fedward_flare.job_config import COMPONENTS
 from fedward_flare.kits import provision
 from fedward_flare.quiet import quietly
 from fedward_flare.share import shared
@@ -32,7 +33,7 @@ def resources(workdir: Workdir, name: str) -> dict:
 def test_a_kit_allows_our_classes_one_by_one_and_nothing_else(workdir: Workdir, name: str) -> None:
     allowed = resources(workdir, name)["class_allow_list"]
     part = "Controller" if name == "server" else "Executor"
-    assert len(allowed) == 3
+    assert len(allowed) == len(set(allowed)) == len(COMPONENTS)
     assert all(entry.startswith("fedward_flare.") and entry.endswith(part) for entry in allowed)
     assert resources(workdir, name)["class_list_enforcement_mode"] == "enforce"
 
@@ -59,6 +60,7 @@ def test_the_server_keeps_everything_in_the_work_folder_on_loopback(workdir: Wor
     jobs = next(c for c in content["components"] if c["id"] == "job_manager")["args"]["uri_root"]
     assert all(Path(folder).is_relative_to(workdir.root) for folder in (storage, jobs))
     assert content["servers"][0]["heart_beat_timeout"] == 60
+    assert content["app_validator"]["path"] == "fedward_flare.server_folder.ServerJobValidator"
     started = json.loads((workdir.kit("server") / "startup" / "fed_server.json").read_text())
     assert started["servers"][0]["service"]["target"] == f"127.0.0.1:{workdir.state().port}"
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fedward.settings.site import read_site_settings
+from fedward.store.audit import Audit, Line
+from fedward.store.database import Database
 from fedward_flare import poc
 from fedward_flare.folders import render_coordinator, render_hospitals
 from fedward_flare.kits import provision
@@ -34,6 +37,20 @@ class Hostile:
     def key_of(self, name: str) -> bytes:
         startup = self.workdir.kit(name) / "startup"
         return (startup / ("server.key" if name == "server" else "client.key")).read_bytes()
+
+    def audit_of(self, name: str) -> tuple[Line, ...]:
+        """Give the lines of a hospital's audit, checked whole."""
+        site = read_site_settings(self.workdir.site_file(name))
+        database = Database.open(site.state)
+        try:
+            return Audit(database, site.state).lines()
+        finally:
+            database.close()
+
+    def has_noted(self, code: str, *, what: str = "", site: str = "north") -> bool:
+        """Whether the hospital's audit holds a refusal with this code (of this request)."""
+        refusals = [line.facts for line in self.audit_of(site) if line.kind == "refusal"]
+        return any(facts["code"] == code and what in ("", facts["what"]) for facts in refusals)
 
     def certificate_of(self, name: str) -> bytes:
         startup = self.workdir.kit(name) / "startup"
@@ -61,6 +78,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
         provision(settings, workdir, port=state.port, builder={})
         corrupt(workdir, orders)
         render_hospitals(settings, workdir)
+        ask_a_person(workdir.site_file("east"))
         render_coordinator(workdir)
         try:
             started = start_all(settings, workdir, mark=state.mark, extra={"PYTHONPATH": path})
@@ -75,10 +93,18 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
             poc.down(workdir)
 
 
+def ask_a_person(site_file: Path) -> None:
+    """Have one hospital decide about inference jobs itself."""
+    text = site_file.read_text()
+    assert "min_sites = 2" in text
+    site_file.write_text(text.replace("min_sites = 2", 'min_sites = 2\nneeds_approval = ["infer"]'))
+
+
 def corrupt(workdir: Workdir, orders: Path) -> None:
     """Take the limits out of the server's kit and put the component in; no hospital's kit is touched."""
     local = workdir.kit("server") / "local"
     resources = json.loads((local / "resources.json.default").read_text())
     resources["class_allow_list"] = ["*"]
+    del resources["app_validator"]
     resources["components"].append({"id": "malice", "path": "malicious_server.Malice", "args": {"folder": str(orders)}})
     (local / "resources.json.default").write_text(json.dumps(resources))

@@ -14,17 +14,20 @@ from typing import Any
 import pytest
 from nvflare.lighter.utils import load_crt_bytes
 
+from fedward.acceptance import decide_on
+from fedward.hospital import Hospital
 from fedward.identity.document import JobDocument, SignedJob, new_job_document, sign_job
 from fedward.identity.signing import load_private_key
+from fedward.release.gate import FIRST_RELEASE
 from fedward.release.make import make_release
 from fedward.release.package import write_release
 from fedward.settings.job import PublishJob, Sites, TrainingJob
-from fedward.settings.site import read_site_settings
-from fedward.store.audit import Audit, Line
-from fedward.store.database import Database
-from fedward_flare.jobs import PreparedJob, export, prepare
+from fedward.store.approvals import queued_jobs
+from fedward_flare.job_config import SERVER_CONFIG
+from fedward_flare.jobs import SERVER_APP, PreparedJob, export, prepare
 from fedward_flare.results import FinishedJob
 from tiny_federation import training_job
+from trust_cases import inference_job
 
 pytestmark = pytest.mark.federation
 
@@ -78,6 +81,7 @@ def release_by_the_server(honest: tuple[PreparedJob, FinishedJob], hostile: Any,
         prepared.document,
         finished.record,
         number=1,
+        gate=FIRST_RELEASE,
         now=datetime.now(UTC),
         key=load_private_key(hostile.key_of("server")),
         certificate=certificate,
@@ -93,8 +97,6 @@ def outcomes(
 ) -> dict[str, Outcome]:
     coordinator, operator = hostile.workdir.state().coordinator, hostile.workdir.state().operator
     small = training_job(minimum=1, rounds=1)
-    beyond = training_job(minimum=2, rounds=1)
-    beyond = beyond.model_copy(update={"exchange": beyond.exchange.model_copy(update={"max_update_norm": 1e6})})
     past = datetime.now(UTC) - HOUR * small.hours_valid - HOUR
     jobs = {
         "signed by the server": signed_by("server", small, hostile),
@@ -103,12 +105,19 @@ def outcomes(
         "forged": forged(hostile),
         "expired": signed_by(coordinator, small, hostile, now=past),
         "one site": signed_by(coordinator, small, hostile),
-        "beyond the bounds": prepare(beyond, hostile.workdir),
+        "a norm out of bounds": prepare(beyond(exchange={"max_update_norm": 1e6}), hostile.workdir),
+        "rounds out of bounds": prepare(beyond(training={"rounds": 501}), hostile.workdir),
+        "a patch out of bounds": prepare(beyond(training={"patch_size": (256, 256, 256)}), hostile.workdir),
+        "waits for a person": signed_by(coordinator, inference_job(), hostile, sites=("east",)),
         "another project": signed_by_project(coordinator, small, hostile),
         "release by the server": release_by_the_server(honest, hostile, tmp_path_factory.mktemp("release")),
     }
     ids = {name: submit(prepared, hostile) for name, prepared in jobs.items()}
     ids["replayed"] = submit_again(honest[0], hostile, tmp_path_factory.mktemp("replay") / "job")
+    folder = tmp_path_factory.mktemp("model") / "job"
+    ids["inference with a model"] = submit_with_a_model(
+        signed_by(coordinator, inference_job(), hostile), hostile, folder
+    )
     found = {}
     for name, job_id in ids.items():
         record = hostile.session.watch(job_id, timeout_s=170).record
@@ -117,13 +126,30 @@ def outcomes(
     return found
 
 
-def submit_again(prepared: PreparedJob, hostile: Any, folder: Path) -> str:
+def beyond(**changes: dict[str, Any]) -> TrainingJob:
+    """Give a job with a number that no bound of the sites allows."""
+    job = training_job(minimum=2, rounds=1)
+    parts = {part: getattr(job, part).model_copy(update=numbers) for part, numbers in changes.items()}
+    return job.model_copy(update=parts)
+
+
+def submit_again(prepared: PreparedJob, hostile: Any, folder: Path, *, name: str = "f" * 32) -> str:
     """Submit a job's very document under another of the engine's names."""
     export(prepared, folder)
     meta = json.loads((folder / "meta.json").read_text())
-    (folder / "meta.json").write_text(json.dumps({**meta, "name": f"again.{'f' * 32}"}))
+    (folder / "meta.json").write_text(json.dumps({**meta, "name": f"again.{name}"}))
     hostile.session.submit_folder(folder)
-    return "f" * 32
+    return name
+
+
+def submit_with_a_model(prepared: PreparedJob, hostile: Any, folder: Path) -> str:
+    """Submit an inference job whose server sends its own model with the task."""
+    config = export(prepared, folder) / SERVER_APP / "config" / SERVER_CONFIG
+    content = json.loads(config.read_text())
+    content["workflows"][0]["path"] = "malicious_server.ModelBringingController"
+    config.write_text(json.dumps(content))
+    hostile.session.submit_folder(folder)
+    return prepared.document.id
 
 
 def signed_by_project(name: str, job: TrainingJob, hostile: Any) -> PreparedJob:
@@ -139,7 +165,11 @@ EXPECTED = {
     "forged": "bad_signature",
     "expired": "expired_job",
     "one site": "too_few_sites",
-    "beyond the bounds": "norm_bound_too_large",
+    "a norm out of bounds": "norm_bound_too_large",
+    "rounds out of bounds": "too_many_rounds",
+    "a patch out of bounds": "patch_too_large",
+    "waits for a person": "awaiting_approval",
+    "inference with a model": "foreign_model",
     "another project": "wrong_project",
     "release by the server": "wrong_subject",
     "replayed": "repeated_job",
@@ -154,23 +184,34 @@ def test_a_job_that_the_site_must_not_follow_is_refused_by_its_code(name: str, o
 
 @pytest.mark.parametrize("code", sorted(set(EXPECTED.values())))
 def test_the_refusal_stands_in_the_hospitals_audit(code: str, outcomes: dict[str, Outcome], hostile: Any) -> None:
-    lines = audit_of("north", hostile)
-    assert code in {line.facts["code"] for line in lines if line.kind == "refusal"}
+    assert hostile.has_noted(code, site="east" if code == "awaiting_approval" else "north")
+
+
+def test_a_job_that_a_person_has_approved_passes_and_no_other(
+    outcomes: dict[str, Outcome], hostile: Any, tmp_path: Path
+) -> None:
+    hospital = Hospital.open(hostile.workdir.site_file("east"))
+    (waiting,) = queued_jobs(hospital.database)
+    decide_on(waiting.digest, "approved", audit=hospital.audit, now=hospital.clock())
+    hospital.database.close()
+    coordinator = hostile.workdir.state().coordinator
+    signature = sign_job(
+        waiting.document, private_key=hostile.key_of(coordinator), certificate=hostile.certificate_of(coordinator)
+    )
+    again = submit_again(PreparedJob(waiting.document, signature), hostile, tmp_path / "job", name="e" * 32)
+    other = submit(signed_by(coordinator, inference_job(), hostile, sites=("east",)), hostile)
+    found = {name: hostile.session.watch(name, timeout_s=170).record.sites["east"].code for name in (again, other)}
+    assert found == {again: "no_active_model", other: "awaiting_approval"}, (
+        "the first has gone as far as the hospital's model"
+    )
+    done = [line.facts["done"] for line in hostile.audit_of("east") if line.kind == "approval"]
+    assert done == ["asked", "approved", "asked"]
 
 
 def test_the_audit_says_what_left_in_the_honest_job_and_nothing_of_the_others(
     outcomes: dict[str, Outcome], honest: tuple[PreparedJob, FinishedJob], hostile: Any
 ) -> None:
-    sent = [line.facts for line in audit_of("north", hostile) if line.kind == "sent"]
+    sent = [line.facts for line in hostile.audit_of("north") if line.kind == "sent"]
     assert {facts["job"] for facts in sent} == {honest[0].document.id}
     assert [facts["message"] for facts in sent] == ["fedward_train", "fedward_evaluate"]
     assert int(sent[0]["bytes"]) > 4 * 1000
-
-
-def audit_of(name: str, hostile: Any) -> tuple[Line, ...]:
-    site = read_site_settings(hostile.workdir.site_file(name))
-    database = Database.open(site.state)
-    try:
-        return Audit(database, site.state).lines()
-    finally:
-        database.close()

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from fedward.errors import SettingsError
+from fedward.identity.inspection import nobodys_fingerprint
 from fedward.settings.admission import refusals
-from fedward.settings.federation import read_federation
-from fedward.settings.site import read_site_settings
+from fedward.settings.federation import FederationSettings, read_federation
+from fedward.settings.site import Identity, PeerHospital, SiteSettings, read_site_settings
 from fedward_flare.jobs import read_job
 from support import ROOT
 
@@ -22,12 +23,24 @@ def test_a_job_file_is_valid_and_named_after_its_file_or_kind(path: Path) -> Non
     assert read_job(path).name == path.stem
 
 
-@pytest.mark.parametrize("name", ["lung_nodule_segmentation", "lung_nodule_classification", "publish", "inference"])
+def with_roster(site: SiteSettings, federation: FederationSettings) -> SiteSettings:
+    """Give a site file as the local federation renders it: with the hospitals in its roster."""
+    peers = tuple(
+        PeerHospital(name=one.name, organisation=one.organisation, fingerprint=nobodys_fingerprint(number))
+        for number, one in enumerate(federation.hospital)
+    )
+    identity = Identity(project=federation.federation.project, root_certificate=Path("root.pem"), hospitals=peers)
+    return site.model_copy(update={"identity": identity})
+
+
+@pytest.mark.parametrize(
+    "name", ["lung_nodule_segmentation", "lung_nodule_classification", "publish", "inference", "evaluation"]
+)
 def test_every_hospital_of_the_demo_takes_part_in_its_jobs(name: str) -> None:
     job = read_job(ROOT / "jobs" / f"{name}.toml")
     federation = read_federation(ROOT / "poc" / "federation.toml")
     for hospital in federation.hospital:
-        site = read_site_settings(hospital.site_file)
+        site = with_roster(read_site_settings(hospital.site_file), federation)
         assert refusals(job, sites=federation.names, site=site) == ()
 
 

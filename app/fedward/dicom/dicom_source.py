@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from fedward.dicom.image_classes import read_image_classes, rows_without_image
 from fedward.dicom.labels import may_label, read_label, read_mask
 from fedward.dicom.matching import labels_of, orphans
 from fedward.dicom.reader import Scan, ScannedSeries, scan
@@ -20,13 +22,16 @@ def open_dicom(source: DicomSource) -> Source:
     """
     if source.mask_path is not None:
         existing_folder(source.mask_path)
+    classes = read_image_classes(source.image_classes)
     scanned = scan(source.path)
-    cases = [_case(series, scanned, source) for series in scanned.series if series.verdict.accepted]
+    cases = [_case(series, scanned, source, classes) for series in scanned.series if series.verdict.accepted]
     refused = [series.verdict for series in scanned.series if not series.verdict.accepted]
-    return Source(tuple(cases), (*refused, *scanned.broken_verdicts), orphans(scanned))
+    series_uids = [series.verdict.series_instance_uid for series in scanned.series]
+    unmatched = (*orphans(scanned), *rows_without_image(source.image_classes, classes, series_uids))
+    return Source(tuple(cases), (*refused, *scanned.broken_verdicts), unmatched)
 
 
-def _case(series: ScannedSeries, scanned: Scan, source: DicomSource) -> StudyCase:
+def _case(series: ScannedSeries, scanned: Scan, source: DicomSource, classes: Mapping[str, str]) -> StudyCase:
     mask = _mask_of(series, source)
     candidates = [label for label in labels_of(series, scanned) if may_label(label, source.classes)]
     root = series.root
@@ -45,6 +50,7 @@ def _case(series: ScannedSeries, scanned: Scan, source: DicomSource) -> StudyCas
         files=tuple(files),
         read=series.read,
         read_label=read,
+        image_class=classes.get(series.verdict.series_instance_uid, ""),
     )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from fedward.dicom.nifti_source import patient_of_file
+from fedward.dicom.image_classes import forget_rows
+from fedward.dicom.nifti_source import patient_of_file, patient_of_stem
 from fedward.dicom.quiet import BROKEN_FILE_ERRORS, quiet_pydicom
 from fedward.dicom.studies import existing_folder
 from fedward.dicom.values import derived_uid, patient_key, text
@@ -20,7 +21,7 @@ IsPatient = Callable[[str], bool]
 
 
 def forget_in_source(source: DicomSource | NiftiSource, is_patient: IsPatient) -> tuple[int, frozenset[str]]:
-    """Delete every file of a patient: images, labels and whatever other object names the patient.
+    """Delete every file of a patient (images, labels, other objects), and its rows in the table of images' classes.
 
     Args:
         source: One of the site's.
@@ -30,7 +31,7 @@ def forget_in_source(source: DicomSource | NiftiSource, is_patient: IsPatient) -
         How many files were deleted, and the UIDs of the series that they were of.
 
     Raises:
-        SourceError: ``missing_source``.
+        SourceError: ``missing_source``, or ``unreadable_source``: the table; then nothing is deleted.
         StoreError: a file cannot be deleted.
     """
     found = _of_dicom(source, is_patient) if isinstance(source, DicomSource) else _of_nifti(source, is_patient)
@@ -38,10 +39,16 @@ def forget_in_source(source: DicomSource | NiftiSource, is_patient: IsPatient) -
     if isinstance(source, DicomSource) and source.mask_path is not None:
         masks = (source.mask_path / f"{uid}.nii.gz" for uid in set(files.values()))
         files.update({mask: "" for mask in masks if mask.is_file()})
+    series = frozenset(uid for uid in files.values() if uid)
+    # Rows before files: who is interrupted finds the rest again by the files.
+    if isinstance(source, DicomSource):
+        forget_rows(source.image_classes, lambda image: image in series)
+    else:
+        forget_rows(source.image_classes, lambda image: is_patient(patient_of_stem(image, source)))
     for path in files:
         with explained_writes(path):
             path.unlink()
-    return len(files), frozenset(uid for uid in files.values() if uid)
+    return len(files), series
 
 
 def _of_dicom(source: DicomSource, is_patient: IsPatient) -> Iterator[tuple[Path, str]]:

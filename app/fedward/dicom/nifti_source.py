@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from fedward.dicom.image_classes import read_image_classes, rows_without_image
 from fedward.dicom.labels import read_mask
 from fedward.dicom.nifti import read_nifti, read_shape
 from fedward.dicom.reader import ACCEPTED
@@ -20,7 +22,7 @@ def open_nifti(source: NiftiSource) -> Source:
     """Look through a NIfTI folder; headers alone are read.
 
     Raises:
-        SourceError: ``missing_source`` or ``empty_source``.
+        SourceError: ``missing_source`` or ``empty_source``; ``unreadable_source``: its table of classes.
     """
     folder, suffix = existing_folder(source.images), source.image_suffix
     if source.labels is not None:
@@ -28,17 +30,27 @@ def open_nifti(source: NiftiSource) -> Source:
     images = sorted(path for path in folder.iterdir() if path.name.endswith(suffix) and path.is_file())
     if not images:
         raise SourceError("empty_source", f"no file in {folder} ends in {suffix}")
+    classes = read_image_classes(source.image_classes)
     judged = [(path, _judge(path, source)) for path in images]
     return Source(
-        cases=tuple(_case(path, verdict, source) for path, verdict in judged if verdict.accepted),
+        cases=tuple(_case(path, verdict, source, classes) for path, verdict in judged if verdict.accepted),
         refused=tuple(verdict for _, verdict in judged if not verdict.accepted),
+        unmatched=rows_without_image(source.image_classes, classes, [_stem(path, source) for path in images]),
     )
 
 
 def patient_of_file(image: Path, source: NiftiSource) -> str:
     """Give the patient key that an image's file name stands for."""
-    stem = image.name.removesuffix(source.image_suffix)
+    return patient_of_stem(_stem(image, source), source)
+
+
+def patient_of_stem(stem: str, source: NiftiSource) -> str:
+    """Give the patient key that an image's file name without the suffix stands for."""
     return stem.split(source.patient_separator)[0] if source.patient_separator else stem
+
+
+def _stem(image: Path, source: NiftiSource) -> str:
+    return image.name.removesuffix(source.image_suffix)
 
 
 def _judge(path: Path, source: NiftiSource) -> Verdict:
@@ -72,8 +84,8 @@ def _verdict(
     )
 
 
-def _case(image: Path, verdict: Verdict, source: NiftiSource) -> StudyCase:
-    stem = image.name.removesuffix(source.image_suffix)
+def _case(image: Path, verdict: Verdict, source: NiftiSource, classes: Mapping[str, str]) -> StudyCase:
+    stem = _stem(image, source)
     beside = source.labels / f"{stem}{source.label_suffix}" if source.labels else None
     label = beside if beside is not None and beside.is_file() else None
     patient = patient_of_file(image, source)
@@ -100,6 +112,7 @@ def _case(image: Path, verdict: Verdict, source: NiftiSource) -> StudyCase:
         files=(image, label) if label else (image,),
         read=read,
         read_label=read_truth,
+        image_class=classes.get(stem, ""),
     )
 
 

@@ -22,6 +22,7 @@ class StudyCase:
         read: Decodes the image; raises SeriesRefused.
         read_label: Gives the label of the asked classes on the volume's grid, None where it has none of them; raises
             LabelRefused.
+        image_class: The class that the site's table gives the whole image; empty where it gives none.
     """
 
     patient_key: str
@@ -30,6 +31,7 @@ class StudyCase:
     files: tuple[Path, ...]
     read: Callable[[], Volume]
     read_label: Callable[[tuple[str, ...], Volume], Label | None]
+    image_class: str = ""
 
     @property
     def series_instance_uid(self) -> str:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedward.evaluation.centred import score_lesions_of, score_places
+from fedward.evaluation.images import score_images
 from fedward.evaluation.summary import CaseScore, score_case
 from fedward.imaging.cases import Case
 from fedward.models.networks import build
@@ -16,7 +17,7 @@ from fedward.models.runtime import Runtime
 from fedward.models.sliding_window import predict_image
 from fedward.models.weights import write_weights
 from fedward.settings.job import TrainingJob
-from fedward.settings.tasks import Classification, MultiTask
+from fedward.settings.tasks import Classification, MultiTask, is_of_images
 
 
 def score_cases(
@@ -27,7 +28,7 @@ def score_cases(
     runtime: Runtime,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[CaseScore, ...]:
-    """Score every case: a segmentation by sliding window on the series' own grid, another task place by place.
+    """Score every case: a segmentation by sliding window on the series' own grid, whole images, or place by place.
 
     Args:
         weights: Flat float32 of the job's network.
@@ -43,6 +44,8 @@ def score_cases(
     module = build(job.network, task=job.task)
     write_weights(module, weights)
     module = runtime.place_module(module).eval()
+    if is_of_images(job.task):
+        return score_images(module, cases, job, runtime=runtime, should_stop=should_stop)
     return tuple(_score(module, case, job, runtime=runtime, should_stop=should_stop) for case in cases)
 
 

@@ -57,8 +57,8 @@ def score_places(
     elsewhere = places_elsewhere(prepared, job.training.patch_size, count=PLACES, generator=generator)
     if not lesions or not elsewhere:
         return CaseScore(case.patient_key, ())
-    answers = _answers(module, prepared, (*lesions, *elsewhere), job, runtime=runtime, should_stop=should_stop)
-    probabilities = _probabilities(answers, task)
+    answers = answers_at(module, prepared, (*lesions, *elsewhere), job, runtime=runtime, should_stop=should_stop)
+    probabilities = positive_probabilities(answers, task)
     return CaseScore(case.patient_key, lesion_values(probabilities[: len(lesions)], probabilities[len(lesions) :]))
 
 
@@ -72,7 +72,7 @@ def lesion_values(lesions: NDArray[np.float64], elsewhere: NDArray[np.float64]) 
     return tuple(float(value) for value in below + ties / 2)
 
 
-def _probabilities(answers: Iterable[Any], task: Classification) -> NDArray[np.float64]:
+def positive_probabilities(answers: Iterable[Any], task: Classification) -> NDArray[np.float64]:
     """Give the positive class's probability at each place."""
     found = [torch.softmax(logits.double(), dim=1)[:, task.positive_index].cpu().numpy() for logits in answers]
     return np.concatenate(found)
@@ -94,7 +94,7 @@ def score_lesions_of(
     prepared = case.cache.training_case(case.key, mapped=True)
     centres, size = lesion_centres(prepared), job.training.patch_size
     values: list[float] = []
-    for answer in _answers(module, prepared, centres, job, runtime=runtime, should_stop=should_stop):
+    for answer in answers_at(module, prepared, centres, job, runtime=runtime, should_stop=should_stop):
         marked = (answer.segmentation.argmax(dim=1) > 0).cpu().numpy()
         called = torch.sigmoid(answer.malignancy.double()).cpu().numpy() >= task.operating_point
         for mask, is_called in zip(marked, called, strict=True):
@@ -105,7 +105,7 @@ def score_lesions_of(
     return CaseScore(case.patient_key, tuple(values))
 
 
-def _answers(
+def answers_at(
     module: torch.nn.Module,
     case: TrainingCase,
     places: Sequence[Voxel],

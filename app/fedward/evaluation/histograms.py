@@ -128,13 +128,17 @@ class ScoreHistogram:
             false_negatives=float(here.positives[:edge].sum()),
         )
 
-    def expected_calibration_error(self) -> Bounded | None:
-        """Give the ECE over these bins, each case taken as its bin's middle: at most half a bin's width off."""
+    def expected_calibration_error(self, *, temperature: float = 1.0) -> Bounded | None:
+        """Give the ECE over these bins, each case taken as its bin's middle: at most half a bin's width off.
+
+        With a temperature the middles are what they become under it; the cases stay in their bins.
+        """
         here = self.known()
         cases = here.positives + here.negatives
         if not cases.sum() > 0:
             return None
-        gaps = np.abs(here.positives - cases * self.centres)
+        odds = ((1 - self.centres) / self.centres) ** (1 / temperature)
+        gaps = np.abs(here.positives - cases / (1 + odds))
         return Bounded(float(gaps.sum() / cases.sum()), 0.5 / self.bins)
 
     def temperature(self) -> float | None:

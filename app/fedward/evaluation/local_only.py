@@ -1,29 +1,42 @@
 """What a hospital would have without the federation: the same network and steps on its own patients alone.
 
-Needs every hospital's images at once: for phantoms, public sets and benchmarks, never across real hospitals.
+To train alone and to keep what came of it a hospital needs nobody. To score on all hospitals needs every hospital's
+images at once: for phantoms, public sets and benchmarks, never across real hospitals.
 """
 
 from __future__ import annotations
 
+import io
 import signal
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedward.errors import StoreError
 from fedward.evaluation.cases import score_cases
 from fedward.evaluation.summary import CaseScore
+from fedward.files import write_bytes
 from fedward.imaging.cases import SiteData
 from fedward.models.initial import initial_weights
+from fedward.models.networks import build
 from fedward.models.runtime import Runtime, choose_runtime
+from fedward.models.weights import layout_of
 from fedward.settings.algorithms import FEDAVG
 from fedward.settings.job import TrainingJob
+from fedward.settings.networks import AnyNetwork
 from fedward.settings.site import Compute, SiteSettings
+from fedward.settings.tasks import AnyTask
 from fedward.training.local import train
 
 Scores = Mapping[str, tuple[CaseScore, ...]]
+
+#: Below the site's state folder.
+FOLDER = "alone"
 
 
 def runtime_of(job: TrainingJob, compute: Compute) -> Runtime:
@@ -57,6 +70,36 @@ def train_alone(site: SiteSettings, job: TrainingJob) -> NDArray[np.float32]:
     return weights
 
 
+def keep_alone(state: Path, job: TrainingJob, weights: NDArray[np.float32]) -> Path:
+    """Keep a model that was trained alone in the hospital's own folder, under the job's name; it never leaves it.
+
+    Raises:
+        StoreError: the disk cannot take it.
+    """
+    buffer = io.BytesIO()
+    layout = layout_of(build(job.network, task=job.task)).digest
+    np.savez(buffer, allow_pickle=False, weights=weights, layout=np.frombuffer(layout.encode(), np.uint8))
+    write_bytes(_path(state, job.name), buffer.getvalue())
+    return _path(state, job.name)
+
+
+def local_weights(state: Path, name: str, *, network: AnyNetwork, task: AnyTask) -> NDArray[np.float32] | None:
+    """Give the model that was kept under a name, if there is one and it is of that network.
+
+    Raises:
+        StoreError: ``cannot_read``: the file is damaged.
+    """
+    path = _path(state, name)
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
+            weights, layout = np.asarray(parts["weights"], np.float32), parts["layout"].tobytes().decode()
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise StoreError("cannot_read", f"{path.name} is damaged: {error}") from error
+    return weights if layout == layout_of(build(network, task=task)).digest else None
+
+
 def score_on_sites(weights: NDArray[np.float32], sites: Sequence[SiteSettings], job: TrainingJob) -> Scores:
     """Score weights on the held-out test patients of each site; patients carry their site's name."""
     scores: dict[str, tuple[CaseScore, ...]] = {}
@@ -71,9 +114,15 @@ def score_on_sites(weights: NDArray[np.float32], sites: Sequence[SiteSettings], 
 
 
 def score_alone(name: str, sites: Sequence[SiteSettings], job: TrainingJob) -> Scores:
-    """Train the job's network on the site ``name`` alone and score it on the held-out patients of all ``sites``."""
+    """Train on the site ``name`` alone, keep the model there, and score it on all ``sites``' held-out patients."""
     site = next(site for site in sites if site.name == name)
-    return score_on_sites(train_alone(site, job), sites, job)
+    weights = train_alone(site, job)
+    keep_alone(site.state, job, weights)
+    return score_on_sites(weights, sites, job)
+
+
+def _path(state: Path, name: str) -> Path:
+    return state / FOLDER / f"{name}.npz"
 
 
 def prepare_worker() -> None:

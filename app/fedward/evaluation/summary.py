@@ -21,7 +21,7 @@ class CaseScore:
     Attributes:
         patient: The patient's key; it stays at the site.
         values: ``lesion_dice``, ``auc``, ``lesion``: one value a true lesion; ``dice``: the mean over the classes that
-            are there.
+            are there; ``brier``: one value an image.
         false_positives: ``lesion_dice``: predicted components where no lesion is; else None.
         class_dice: ``dice``: one value a class, None where neither prediction nor truth has it; else empty.
     """

@@ -68,7 +68,7 @@ class JobRecord(_Value):
     format: Literal["fedward-record/1"] = "fedward-record/1"
     id: str
     name: str
-    kind: Literal["train", "publish", "infer"]
+    kind: Literal["train", "gate", "publish", "infer", "evaluate"]
     asked: tuple[str, ...]
     status: Literal["running", "completed", "failed", "aborted"] = "running"
     code: str | None = None

@@ -35,13 +35,27 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ReleaseHashes(BaseModel):
-    """SHA-256 of the three files of the release that a publishing job brings."""
+    """SHA-256 of the three files of the release that a job brings to the sites, or is about."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Sha256
     passport: Sha256
     signature: Sha256
+
+
+class Candidate(BaseModel):
+    """The model that a gate is about.
+
+    Attributes:
+        job_id: The training job that it comes from.
+        weights_sha256: Of its flat weights, as the sites received them in that job.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    weights_sha256: Sha256
 
 
 class JobDocument(BaseModel):
@@ -55,7 +69,8 @@ class JobDocument(BaseModel):
         created: When it was signed.
         expires: After this a site refuses it; at most the job's ``hours_valid`` later.
         job: What is proposed.
-        release: What a publishing job brings; None for the other kinds.
+        release: What a publishing job brings, a training job starts from, an evaluation is about; else None.
+        candidate: What a gate is about; None for the other kinds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,6 +83,7 @@ class JobDocument(BaseModel):
     expires: AwareDatetime
     job: Job
     release: ReleaseHashes | None = None
+    candidate: Candidate | None = None
 
     @model_validator(mode="after")
     def _sites_are_a_sorted_set(self) -> Self:
@@ -84,9 +100,13 @@ class JobDocument(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _a_release_is_published(self) -> Self:
-        if (self.job.kind == "publish") != (self.release is not None):
-            raise ValueError("a publishing job, and no other, names the hashes of a release")
+    def _names_what_it_is_about(self) -> Self:
+        if (brings_release(self.job) or self.job.kind == "evaluate") != (self.release is not None):
+            raise ValueError("a job that publishes, starts from or evaluates a release, and no other, names its hashes")
+        if self.job.kind == "evaluate" and self.job.number == 0:
+            raise ValueError("an evaluation names the number of its release")
+        if (self.job.kind == "gate") != (self.candidate is not None):
+            raise ValueError("a gate, and no other job, names a candidate")
         return self
 
     def content(self) -> bytes:
@@ -108,8 +128,19 @@ class SignedJob:
     certificate: bytes
 
 
+def brings_release(job: Job) -> bool:
+    """Whether a release travels with the job: one to be published, or one to start from."""
+    return job.kind == "publish" or (job.kind == "train" and job.start_from is not None)
+
+
 def new_job_document(
-    job: Job, *, project: str, sites: tuple[str, ...], now: datetime, release: ReleaseHashes | None = None
+    job: Job,
+    *,
+    project: str,
+    sites: tuple[str, ...],
+    now: datetime,
+    release: ReleaseHashes | None = None,
+    candidate: Candidate | None = None,
 ) -> JobDocument:
     """Make a document with a fresh random id, valid for the job's ``hours_valid``."""
     return JobDocument(
@@ -120,6 +151,7 @@ def new_job_document(
         expires=now + timedelta(hours=job.hours_valid),
         job=job,
         release=release,
+        candidate=candidate,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.dicom.source import StudyCase, open_source
-from fedward.dicom.volume import Verdict
+from fedward.dicom.volume import Label, Verdict
 from fedward.errors import LabelRefused, SeriesRefused, SourceError, Stopped
 from fedward.imaging.cache import Cache
 from fedward.imaging.grid import Grid, ModelImage, source_grid
@@ -18,6 +18,7 @@ from fedward.imaging.patches import TrainingCase
 from fedward.imaging.splits import Part, assign, read_split_key
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings
+from fedward.settings.tasks import AnyTask, is_of_images
 
 ALL_PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
@@ -32,6 +33,7 @@ class Case:
         part: What the site uses it for.
         cache: Where it is prepared.
         key: Its name there.
+        image_class: Where a job classifies whole images, the place of the image's class among the task's; else 0.
     """
 
     patient_key: str
@@ -39,6 +41,7 @@ class Case:
     part: Part
     cache: Cache
     key: str
+    image_class: int = 0
 
     def image(self) -> ModelImage:
         """Give the image on the model grid."""
@@ -122,24 +125,29 @@ class SiteData:
         """Do the same for studies that are already listed. A refused series or label costs its own case only."""
         key = read_split_key(site.state)
         namings = tuple(source.classes for source in site.data)
-        cache = Cache(site.state / "cache", job.input, job.task.label_classes, namings=namings)
+        classes = () if is_of_images(job.task) else job.task.label_classes
+        cache = Cache(site.state / "cache", job.input, classes, namings=namings)
         labelled = sorted(
-            (study for study in studies if study.has_label and study.modality == job.input.modality),
+            (study for study in studies if _is_labelled(study, job.task) and study.modality == job.input.modality),
             key=lambda study: (site.patient_of(study.patient_key), study.series_instance_uid),
         )
+        refused = _of_no_asked_class(labelled, job.task)
+        unknown = {verdict.series_instance_uid for verdict in refused}
         found: list[tuple[StudyCase, Case]] = []
         for study in labelled:
+            if study.series_instance_uid in unknown:
+                continue
             patient = site.patient_of(study.patient_key)
             part = assign(patient, key=key, split=site.split)
             name = cache.key(study.series_instance_uid, study.files)
-            found.append((study, Case(patient, study.series_instance_uid, part, cache, name)))
+            image_class = job.task.label_classes.index(study.image_class) if is_of_images(job.task) else 0
+            found.append((study, Case(patient, study.series_instance_uid, part, cache, name, image_class)))
         cache.claim({case.key for _, case in found})
         asked = [(study, case) for study, case in found if case.part in parts]
-        refused: list[Verdict] = []
         for number, (study, case) in enumerate(asked, start=1):
             if should_stop():
                 raise Stopped("aborted", f"preparing was asked to end after {number - 1} of {len(asked)} cases")
-            refused += _prepare(study, case, job.task.label_classes)
+            refused += _prepare(study, case, classes)
             if progress:
                 progress(number, len(asked))
         lost = {verdict.series_instance_uid for verdict in refused}
@@ -179,7 +187,7 @@ class SiteData:
         if not self.train:
             raise SourceError("no_labelled_case", f"none of {self.patients} labelled patients is for training")
         return tuple(
-            case.cache.training_case(case.key, mapped=index >= self.memory_cases)
+            replace(case.cache.training_case(case.key, mapped=index >= self.memory_cases), image_class=case.image_class)
             for index, case in enumerate(self.train)
         )
 
@@ -204,13 +212,34 @@ class SiteData:
         return tuple(case for case in self.cases if case.part == part)
 
 
+def _is_labelled(study: StudyCase, task: AnyTask) -> bool:
+    return bool(study.image_class) if is_of_images(task) else study.has_label
+
+
+def _of_no_asked_class(studies: Iterable[StudyCase], task: AnyTask) -> list[Verdict]:
+    """Give the verdicts on whole images whose class in the site's table is none of the job's."""
+    if not is_of_images(task):
+        return []
+    asked = task.label_classes
+    return [
+        replace(
+            study.verdict,
+            accepted=False,
+            code="unknown_class",
+            sentence=f"its class in the site's table is {study.image_class}, the job has {list(asked)}",
+        )
+        for study in studies
+        if study.image_class not in asked
+    ]
+
+
 def _prepare(study: StudyCase, case: Case, classes: tuple[str, ...]) -> list[Verdict]:
-    """Prepare a case unless it is there; give the verdict that costs it, if any."""
+    """Prepare a case unless it is there, for ``classes`` () without a label; give the verdict that costs it, if any."""
     if case.cache.holds(case.key):
         return []
     try:
         volume = study.read()
-        label = study.read_label(classes, volume)
+        label = study.read_label(classes, volume) if classes else Label(np.zeros(volume.array.shape, np.uint8), ())
         if label is None:
             raise LabelRefused("unknown_class", f"the label has none of {list(classes)}")
     except (SeriesRefused, LabelRefused) as error:

@@ -15,7 +15,7 @@ from fedward.imaging.foreground import Foreground
 from fedward.randomness import Seeded
 from fedward.settings.job import Training
 
-Number = TypeVar("Number", np.float16, np.uint8)
+Number = TypeVar("Number", np.float16, np.float32, np.uint8)
 
 #: A chosen foreground voxel lies in this middle share of its patch along each axis.
 _MIDDLE = 0.6
@@ -33,12 +33,14 @@ class TrainingCase:
         label: Same shape, uint8.
         foreground: Where the label is not background, component by component.
         floor: The image's smallest value: with a window the air around the patient.
+        image_class: Where a job classifies whole images, the place of the image's class among the task's; else 0.
     """
 
     image: NDArray[np.float16]
     label: NDArray[np.uint8]
     foreground: Foreground
     floor: float
+    image_class: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +86,8 @@ def choose_case(
     with_foreground = [case for case in cases if case.foreground.count]
     positives_before = floor(number * positive_share)
     if with_foreground and floor((number + 1) * positive_share) > positives_before:
-        return with_foreground[_turn(len(with_foreground), positives_before, randomness, "positive")], True
-    return cases[_turn(len(cases), number - positives_before, randomness, "any")], False
+        return with_foreground[turn(len(with_foreground), positives_before, randomness, "positive")], True
+    return cases[turn(len(cases), number - positives_before, randomness, "any")], False
 
 
 def _draw_patch(
@@ -111,7 +113,7 @@ def cut(array: NDArray[Number], start: Sequence[int], size: Sequence[int]) -> ND
     return patch
 
 
-def _turn(count: int, number: int, randomness: Seeded, name: str) -> int:
+def turn(count: int, number: int, randomness: Seeded, name: str) -> int:
     """Give the ``number``-th card of a deck of ``count`` that is shuffled anew after each pass."""
     deck, place = divmod(number, count)
     return int(randomness.generator("deck", name, deck).permutation(count)[place])

@@ -12,6 +12,9 @@ from fedward.store.keys import read_key
 
 Part = Literal["train", "validation", "test"]
 
+#: In the site's state folder.
+SPLIT_KEY = "split.key"
+
 
 def read_split_key(state: Path) -> bytes:
     """Read ``state/split.key``, the secret that fixes the site's split; the first call makes it.
@@ -21,7 +24,7 @@ def read_split_key(state: Path) -> bytes:
     Raises:
         StoreError: the file is not a key, or the folder cannot be written.
     """
-    return read_key(state / "split.key")
+    return read_key(state / SPLIT_KEY)
 
 
 def assign(patient_key: str, *, key: bytes, split: Split) -> Part:

@@ -33,12 +33,7 @@ def load_model(release: Release, *, runtime: Runtime, norms: NDArray[np.float32]
     passport = release.passport
     task = reported_task(passport)
     module = build(passport.network, task=passport.task)
-    weights = flat_weights(release.parts, passport)
-    if passport.norms_at_site:
-        if norms is None:
-            raise ReleaseRefused("norms_missing", f"{passport.name}-{passport.number} runs with a hospital's own norms")
-        weights = keeping_own(weights, norms, norm_mask(module))
-    write_weights(module, weights)
+    write_weights(module, running_weights(release, norms))
     return LoadedModel(
         facts=facts_of(release),
         network=runtime.place_module(module).eval(),
@@ -46,6 +41,21 @@ def load_model(release: Release, *, runtime: Runtime, norms: NDArray[np.float32]
         task=task,
         patch_size=passport.patch_size,
     )
+
+
+def running_weights(release: Release, norms: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Give the flat weights that a hospital runs a release with: the file's, with its own norms where it leaves them.
+
+    Raises:
+        ReleaseRefused, ModelError: see :func:`load_model`.
+    """
+    passport = release.passport
+    weights = flat_weights(release.parts, passport)
+    if not passport.norms_at_site:
+        return weights
+    if norms is None:
+        raise ReleaseRefused("norms_missing", f"{passport.name}-{passport.number} runs with a hospital's own norms")
+    return keeping_own(weights, norms, norm_mask(build(passport.network, task=passport.task)))
 
 
 def facts_of(release: Release) -> ModelFacts:
@@ -57,9 +67,11 @@ def facts_of(release: Release) -> ModelFacts:
         model_sha256=passport.model_sha256,
         rounds=passport.rounds,
         participants=passport.participants,
-        private=passport.privacy is not None,
-        epsilon=passport.privacy.epsilon if passport.privacy else None,
-        delta=passport.privacy.delta if passport.privacy else None,
+        private=passport.line is not None,
+        epsilon=passport.line.epsilon if passport.line else None,
+        delta=passport.line.delta if passport.line else None,
+        stands_on=tuple(f"{one.name}-{one.number}" for one in passport.stands_on),
+        gate=passport.gate.outcome,
         signer=release.signer.subject,
         signed_at=passport.created,
         signature_verified=release.signer.is_verified,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
@@ -24,8 +24,10 @@ class ModelFacts(BaseModel):
         model_sha256: Of ``model.safetensors``.
         rounds: The global rounds that the model was trained for.
         participants: The hospitals that took part, by their names in the federation.
-        private: True when training was differentially private; then ``epsilon`` and ``delta`` bound what it shows of
-            any one patient.
+        private: True when its training, and that of every release that it stands on, was differentially private; then
+            ``epsilon`` and ``delta`` bound what it shows of any one patient.
+        stands_on: The releases from which it descends, the latest first.
+        gate: Whether every hospital found it no worse than the release before; see the passport.
         signer: The subject of the release certificate.
         signed_at: When it was signed.
         signature_verified: True when this site checked the signature against the federation's root.
@@ -43,6 +45,8 @@ class ModelFacts(BaseModel):
     private: bool
     epsilon: Annotated[float, Field(gt=0)] | None = None
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    stands_on: tuple[str, ...] = ()
+    gate: Literal["first_release", "passed", "without_gate"] = "first_release"
     signer: str
     signed_at: AwareDatetime
     signature_verified: bool

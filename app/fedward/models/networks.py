@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from fedward.models.densenet3d import build_densenet3d
 from fedward.models.multitask_densenet3d import build_multitask_densenet3d
 from fedward.models.unet3d import build_unet3d
 from fedward.models.vit3d import build_vit3d
@@ -19,6 +20,7 @@ BUILDERS: Mapping[str, Callable[[Any, Any], torch.nn.Module]] = MappingProxyType
     {
         "unet3d": build_unet3d,
         "vit3d": build_vit3d,
+        "densenet3d": build_densenet3d,
         "multitask_densenet3d": build_multitask_densenet3d,
     }
 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -180,6 +180,15 @@ class Ledger:
                 }
             )
             return frozenset(can)
+
+    def able(self, patients: Iterable[str], *, cost: float, after_unprotected: bool = False) -> frozenset[str]:
+        """Give the patients who could afford a job of this cost now; nothing is reserved."""
+        with self._lines() as lines:
+            return frozenset(
+                patient
+                for patient in patients
+                if self._affords(lines.entries, patient, cost, after_unprotected=after_unprotected)
+            )
 
     def charge(self, job_id: str, number: int, *, model_sha256: str, spend: Spend) -> LedgerRound:
         """Charge a round to everybody in the job, once.

@@ -11,8 +11,8 @@ from fedward.privacy.mechanisms import Gaussian, Mechanism, SampledGaussian, Spe
 from fedward.settings.job import PrivateTraining, TrainingJob
 from fedward.settings.site import Privacy
 
-#: The two groups of patients; a site's split puts each patient in one of them, or keeps it for testing.
-TRAIN, VALIDATION = "train", "validation"
+#: The groups of patients; a site's split puts each patient in one of them.
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
 #: What is said of a job's cost is rounded up to this share of 1.
@@ -84,12 +84,8 @@ class Plan:
         Raises:
             JobRefused: ``delta_too_large``.
         """
-        if self.asked is not None and self.caps.delta * patients > _EXPECTED_FAILURES:
-            raise JobRefused(
-                "delta_too_large",
-                f"[privacy] delta is {self.caps.delta:g}; with {patients} patients it must be at most "
-                f"{_EXPECTED_FAILURES / patients:g}",
-            )
+        if self.asked is not None:
+            check_delta(self.caps.delta, patients)
 
     def with_validation_of(self, patients: int, *, smallest_cohort: int) -> Plan:
         """Give the plan for so many validation patients: below the smallest cohort none of their numbers leave."""
@@ -136,6 +132,20 @@ class Plan:
 
     def _releases(self, count: int) -> tuple[Mechanism, ...]:
         return (Gaussian(self.metric_noise_multiplier, count),)
+
+
+def check_delta(delta: float, patients: int) -> None:
+    """Refuse a promise that would fail for one patient of a large site almost surely.
+
+    Raises:
+        JobRefused: ``delta_too_large``.
+    """
+    if delta * patients > _EXPECTED_FAILURES:
+        raise JobRefused(
+            "delta_too_large",
+            f"[privacy] delta is {delta:g}; with {patients} patients it must be at most "
+            f"{_EXPECTED_FAILURES / patients:g}",
+        )
 
 
 def _groups(train: tuple[Mechanism, ...], validation: tuple[Mechanism, ...]) -> Spend:

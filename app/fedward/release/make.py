@@ -14,8 +14,9 @@ from fedward.identity.certificates import fingerprint
 from fedward.identity.document import JobDocument
 from fedward.models.networks import build
 from fedward.models.weights import Layout, flattened, layout_of
+from fedward.release.gate import GateStatement
 from fedward.release.package import ReleaseParts, parameters_of, sign_release
-from fedward.release.passport import Passport, PrivacyStatement, SiteSpend
+from fedward.release.passport import Passport, PrivacyStatement, SiteSpend, check_parent
 from fedward.settings.algorithms import FedBN
 from fedward.settings.job import TrainingJob
 
@@ -26,6 +27,8 @@ def make_release(
     record: JobRecord,
     *,
     number: int,
+    gate: GateStatement,
+    parent: Passport | None = None,
     now: datetime,
     key: PrivateKeyTypes,
     certificate: x509.Certificate,
@@ -37,13 +40,16 @@ def make_release(
         document: The job that was run.
         record: The controller's record of it.
         number: The release's number; it must rise.
+        gate: What the release gate says of the model.
+        parent: The passport of the release that the job started from, if it did.
         now: The time of signing, with time zone.
         key: The release key.
         certificate: Its certificate.
 
     Raises:
         ReleaseRefused: ``unfinished_job``: the record is not that of this job, completed and with a model;
-            ``altered_model``: the model is not the one that the record names.
+            ``altered_model``: the model is not the one that the record names; ``wrong_descent``: the job started from
+            another release than ``parent``.
         IdentityError: the key is not the certificate's.
     """
     job, best = document.job, _best_round(record)
@@ -52,6 +58,7 @@ def make_release(
         raise ReleaseRefused(
             "unfinished_job", f"job {document.id} has no model to release: {record.id}, {record.kind}, {record.status}"
         )
+    check_parent(document, parent)
     layout = layout_of(build(job.network, task=job.task))
     weights_sha256 = _weights_sha256(layout, model)
     if weights_sha256 != record.weights_sha256:
@@ -76,6 +83,8 @@ def make_release(
         exchange=job.exchange.mode,
         privacy=_privacy(record, job, asked=document.sites),
         norms_at_site=True if isinstance(job.algorithm, FedBN) else None,
+        stands_on=parent.descent() if parent else (),
+        gate=gate,
         signer=fingerprint(certificate),
     )
     return sign_release(model, passport, key=key, certificate=certificate)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from fedward.errors import IdentityError, ReleaseRefused
 from fedward.identity import canonical
-from fedward.identity.document import Sha256
-from fedward.settings.job import ExchangeMode, Input, Segmentation, TrainedNetwork, TrainedTask
+from fedward.identity.document import JobDocument, Sha256
+from fedward.release.gate import GateStatement
+from fedward.settings.job import ExchangeMode, Input, Segmentation, TrainedNetwork, TrainedTask, TrainingJob
 from fedward.settings.read import Name
 from fedward.settings.site import Fingerprint
 
@@ -49,6 +52,25 @@ class PrivacyStatement(BaseModel):
         return max(site.delta for site in self.sites.values())
 
 
+class Ancestor(BaseModel):
+    """A release in the line from which a model descends.
+
+    Attributes:
+        name, number, model_sha256, job_id, rounds, participants: As in that release's passport.
+        privacy: What that release's own training promises; None where it was not differentially private.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: Name
+    number: Annotated[int, Field(ge=1, le=10**9)]
+    model_sha256: Sha256
+    job_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    rounds: Annotated[int, Field(ge=0)]
+    participants: tuple[Name, ...]
+    privacy: PrivacyStatement | None = None
+
+
 class Passport(BaseModel):
     """Everything that a site must know to run a model and to answer for it.
 
@@ -61,10 +83,12 @@ class Passport(BaseModel):
         rounds: The rounds that went into this model.
         metrics: The federation's own numbers: ``validation_score`` and ``validation_false_positives``, where known.
         exchange: Who could read one hospital's update on its way.
-        privacy: What training promises; None where it was not differentially private.
+        privacy: What this job's training promises; None where it was not differentially private. What the model
+            itself promises is its :attr:`line`'s.
         norms_at_site: Under FedBN: the norms' parameters in the file are those that the job began with, and each
             hospital that trained runs the model with its own; None for any other model.
         stands_on: What it was started from: releases, the latest first.
+        gate: Whether every site found it no worse than the release that ran there.
         signer: The fingerprint of the release certificate that signs this passport.
     """
 
@@ -90,8 +114,42 @@ class Passport(BaseModel):
     exchange: ExchangeMode
     privacy: PrivacyStatement | None = None
     norms_at_site: Literal[True] | None = None
-    stands_on: tuple[Name, ...] = ()
+    stands_on: tuple[Ancestor, ...] = ()
+    gate: GateStatement
     signer: Fingerprint
+
+    @property
+    def line(self) -> PrivacyStatement | None:
+        """What the whole line promises: at each hospital the sums of epsilon and of delta over all its trainings.
+
+        A patient may have been in every one of them (basic composition: Dwork and Roth 2014, theorem 3.16); the
+        hospital's own ledger adds up more closely. None where one training of the line was not private.
+        """
+        trainings = (self.privacy, *(ancestor.privacy for ancestor in self.stands_on))
+        private = [training for training in trainings if training is not None]
+        if len(private) < len(trainings):
+            return None
+        sums: dict[str, SiteSpend] = {}
+        for site, spent in (item for training in private for item in training.sites.items()):
+            before = sums.get(site)
+            sums[site] = SiteSpend(
+                epsilon=spent.epsilon + (before.epsilon if before else 0.0),
+                delta=min(spent.delta + (before.delta if before else 0.0), math.nextafter(1, 0)),
+            )
+        return PrivacyStatement(sites=sums)
+
+    def descent(self) -> tuple[Ancestor, ...]:
+        """Give the line of a model that starts from this one."""
+        own = Ancestor(
+            name=self.name,
+            number=self.number,
+            model_sha256=self.model_sha256,
+            job_id=self.job_id,
+            rounds=self.rounds,
+            participants=self.participants,
+            privacy=self.privacy,
+        )
+        return (own, *self.stands_on)
 
     def content(self) -> bytes:
         """Give the canonical bytes of ``passport.json``."""
@@ -115,6 +173,25 @@ def parse_passport(content: bytes) -> Passport:
     if passport.content() != content:
         raise ReleaseRefused("altered_passport", "passport.json is not the canonical text of what it says")
     return passport
+
+
+def check_parent(document: JobDocument, parent: Passport | None) -> None:
+    """Refuse a passport that is not that of the release from which the job says that it starts.
+
+    Raises:
+        ReleaseRefused: ``wrong_descent``; ``norms_missing``: the release leaves its norms to each hospital.
+    """
+    start = document.job.start_from if isinstance(document.job, TrainingJob) else None
+    named = (start.name, start.number) if start else None
+    found = (parent.name, parent.number) if parent else None
+    content = hashlib.sha256(parent.content()).hexdigest() if parent else None
+    if named != found or (document.release.passport if document.release else None) != content:
+        raise ReleaseRefused("wrong_descent", f"job {document.id} starts from {named}, the passport is of {found}")
+    if parent is not None and parent.norms_at_site:
+        raise ReleaseRefused(
+            "norms_missing",
+            f"{parent.name}-{parent.number} leaves its norms to each hospital: nothing whole to start from",
+        )
 
 
 def reported_task(passport: Passport) -> Segmentation:

@@ -66,7 +66,9 @@ PAGE = MappingProxyType(
         "participants": "Hospitals that took part",
         "signed_by": "Signed by",
         "signature": "Signature",
+        "stands_on": "Stands on",
         "validation": "Validation",
+        "gate": "Release gate",
         "privacy": "Privacy of the training",
         "files": "Files",
         "segmentation": "DICOM segmentation",
@@ -78,6 +80,12 @@ PAGE = MappingProxyType(
         "refusal_note": "No model was run over it, and nothing can be said about what it shows.",
     }
 )
+
+_GATES = {
+    "first_release": "the first release of its name: there was none to compare with",
+    "passed": "no hospital found it worse than the release before, by more than the gate's margin",
+    "without_gate": "RELEASED WITHOUT PASSING IT: it may be worse than the release before",
+}
 
 _MEASURES = {"lesion_dice": "mean lesion Dice", "dice": "mean Dice"}
 
@@ -133,8 +141,9 @@ def privacy(facts: ModelFacts | None) -> str:
             f"Trained with differential privacy for whole patients: epsilon {facts.epsilon:g} at delta "
             f"{facts.delta:g} bounds what the model can show of any one of them."
         )
+    line = ", or a release that it stands on," if facts.stands_on else ""
     return (
-        "Not private: this model was trained without differential privacy. No image left a hospital, "
+        f"Not private: this model{line} was trained without differential privacy. No image left a hospital, "
         "but nothing bounds what the model itself may show of a patient whom it was trained on."
     )
 
@@ -142,6 +151,11 @@ def privacy(facts: ModelFacts | None) -> str:
 def training(facts: ModelFacts) -> str:
     """Say how long the model was trained."""
     return f"{facts.rounds} {_plural('round', facts.rounds)} of federated averaging"
+
+
+def gate(facts: ModelFacts) -> str:
+    """Say whether the model was held against the one before it."""
+    return _GATES[facts.gate]
 
 
 def validation(facts: ModelFacts) -> str:

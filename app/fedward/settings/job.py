@@ -1,7 +1,9 @@
 """What a coordinator proposes: numbers and names, nothing else.
 
-A job selects no patients, studies or dates and names no class, path, host or command. Three kinds exist: ``train``,
-``publish`` (bring a signed release to the sites) and ``infer`` (run the model that each site activated).
+A job selects no patients, studies or dates and names no class, path, host or command. The kinds: ``train``, ``gate``
+(is a trained model no worse than the release that runs?), ``publish`` (bring a signed release to the sites), ``infer``
+(run the model that each site activated) and ``evaluate`` (count how well an installed release does on each site's
+held-out patients).
 """
 
 from __future__ import annotations
@@ -184,10 +186,18 @@ class _Job(Settings):
     sites: Sites = Sites()
 
 
+class StartFrom(Settings):
+    """The release whose model training begins with; the signed document holds the hashes of its files."""
+
+    name: Name
+    number: Annotated[int, Field(ge=1, le=10**9)]
+
+
 class TrainingJob(_Job):
     """Train one network over all sites and keep the best global model.
 
-    ``algorithm`` says how the sites' updates become the next model; FedAvg where the job is silent.
+    ``algorithm`` says how the sites' updates become the next model; FedAvg where the job is silent. Without
+    ``start_from`` the first weights are drawn from the job's seed.
     """
 
     kind: Literal["train"]
@@ -198,6 +208,7 @@ class TrainingJob(_Job):
     exchange: Exchange
     algorithm: Annotated[AnyAlgorithm, Field(discriminator="name")] = FEDAVG
     privacy: PrivateTraining | None = None
+    start_from: StartFrom | None = None
 
     @model_validator(mode="after")
     def _network_fits_task_and_patch(self) -> Self:
@@ -208,9 +219,9 @@ class TrainingJob(_Job):
 
     @model_validator(mode="after")
     def _labels_tell_the_classes_apart(self) -> Self:
-        if isinstance(self.task, Classification) and len(self.task.classes) != 2:
+        if isinstance(self.task, Classification) and self.task.of == "place" and len(self.task.classes) != 2:
             raise ValueError(
-                f"task.classes must be two, got {len(self.task.classes)}: an image's class is whether the voxel at its "
+                f"task.classes must be two, got {len(self.task.classes)}: a place's class is whether the voxel at its "
                 "centre is labelled"
             )
         if isinstance(self.task, MultiTask) and self.task.positive not in self.task.classes:
@@ -266,6 +277,23 @@ class TrainingJob(_Job):
         return round_number in {rounds * number // releases for number in range(1, releases + 1)}
 
 
+class GateJob(_Job):
+    """Ask every site for one bit: is a finished training job's model non-inferior to the release that runs there?
+
+    Attributes:
+        margin: So much may the mean score of a site's held-out patients fall, in units of the score.
+        confidence: One-sided: with a model that is worse by exactly the margin a site errs this seldom.
+        noise_multiplier: The noise's standard deviation over the largest share of one patient.
+        cannot_say: What a site means for the release that has too few patients, or none with privacy left.
+    """
+
+    kind: Literal["gate"]
+    margin: Annotated[float, Field(gt=0, le=0.5)]
+    confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
+    noise_multiplier: Annotated[float, Field(gt=0, le=1e4)] = 2.0
+    cannot_say: Literal["block", "pass"] = "block"
+
+
 class PublishJob(_Job):
     """Bring one signed release to every site."""
 
@@ -278,4 +306,52 @@ class InferenceJob(_Job):
     kind: Literal["infer"]
 
 
-Job = Annotated[TrainingJob | PublishJob | InferenceJob, Field(discriminator="kind")]
+#: What a release is evaluated as: a detector of lesions, a segmenter of whole structures, a classifier of places, or
+#: both at once.
+EvaluatedTask = Literal["lesions", "structures", "classification", "multitask"]
+
+
+class CountsExchange(Settings):
+    """How the sites' noised counts travel; see :data:`ExchangeMode`."""
+
+    mode: ExchangeMode = "secure-sum"
+
+
+class CountsPrivacy(Settings):
+    """The noise on each count that leaves a site: its standard deviation over the largest share of one patient."""
+
+    noise_multiplier: Annotated[float, Field(gt=0, le=1e4)]
+
+
+class EvaluationJob(_Job):
+    """Ask every site to count how well a release that it has installed does on its held-out patients.
+
+    Attributes:
+        release: The name of the release.
+        number: Its number; 0 stands for the latest that the coordinator has signed, and is settled when it signs.
+        task: What the release does.
+        operating_point: The probability from which on a place or a lesion counts as positive; the histograms' bins
+            know it to the nearest twentieth.
+        exchange: Who may read one site's noised counts.
+        privacy: How much noise they carry.
+    """
+
+    kind: Literal["evaluate"]
+    release: Name
+    number: Annotated[int, Field(ge=0, le=10**9)] = 0
+    task: EvaluatedTask
+    operating_point: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    exchange: CountsExchange = CountsExchange()
+    privacy: CountsPrivacy
+
+    @model_validator(mode="after")
+    def _sum_hides(self) -> Self:
+        if self.exchange.mode != "plain" and self.sites.minimum < SMALLEST_SUM:
+            raise ValueError(f"sites.minimum must be at least {SMALLEST_SUM} for an encrypted sum")
+        return self
+
+
+#: The jobs whose answers are added up.
+SummedJob = TrainingJob | EvaluationJob
+
+Job = Annotated[TrainingJob | GateJob | PublishJob | InferenceJob | EvaluationJob, Field(discriminator="kind")]

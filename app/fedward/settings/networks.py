@@ -96,6 +96,44 @@ class ViT3D(Settings):
             yield f"training.patch_size must be network.window {list(self.window)}, got {list(patch_size)}"
 
 
+class DenseNet3D(Settings):
+    """A 3D DenseNet that classifies (Huang et al. 2017); sees any patch that its halvings leave something of.
+
+    Attributes:
+        growth_rate: Channels that each dense layer adds.
+        blocks: Dense layers of each block; DenseNet-121's own are 6, 12, 24 and 16.
+        dropout: Share of channels dropped in each dense layer.
+    """
+
+    task_kind: ClassVar[str] = "classification"
+
+    name: Literal["densenet3d"]
+    growth_rate: Annotated[int, Field(ge=4, le=64, multiple_of=4)] = 32
+    blocks: Annotated[tuple[Annotated[int, Field(ge=1, le=48)], ...], Field(min_length=1, max_length=4)] = (
+        6,
+        12,
+        24,
+        16,
+    )
+    dropout: Dropout = 0.0
+
+    @property
+    def levels(self) -> int:
+        """Resolutions at which it convolves, each half the one before."""
+        return len(self.blocks) + 2
+
+    @property
+    def reduction(self) -> int:
+        """How many times smaller the deepest level is along each axis."""
+        return int(2 ** (self.levels - 1))
+
+    def patch_faults(self, patch_size: tuple[int, int, int]) -> Iterator[str]:
+        """Say what is wrong with a training patch for this network."""
+        small = [size for size in patch_size if size < self.reduction]
+        if small:
+            yield f"training.patch_size must be at least {self.reduction} for this network, got {small}"
+
+
 class MultiTaskDenseNet3D(Settings):
     """A 3D DenseNet-121 with channel and position attention, a decoder for voxels, and two heads for the lesion.
 
@@ -127,7 +165,7 @@ class MultiTaskDenseNet3D(Settings):
             yield f"training.patch_size must reach {2 * self.reduction} along an axis for position attention"
 
 
-AnyNetwork = UNet3D | ViT3D | MultiTaskDenseNet3D
+AnyNetwork = UNet3D | ViT3D | DenseNet3D | MultiTaskDenseNet3D
 
 
 def fit_faults(network: AnyNetwork, task: AnyTask, patch_size: tuple[int, int, int]) -> tuple[str, ...]:

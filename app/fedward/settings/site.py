@@ -20,8 +20,11 @@ Fingerprint = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 NamePatterns = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
-#: The validation numbers that a site may let the coordinator see.
-ShareableMetric = Literal["validation_score", "validation_false_positives", "validation_cases"]
+JobKind = Literal["train", "gate", "publish", "infer", "evaluate"]
+
+#: The numbers that a site may let the coordinator see: of validation, and
+#: ``evaluation``: its row of exact counts in an evaluation.
+ShareableMetric = Literal["validation_score", "validation_false_positives", "validation_cases", "evaluation"]
 
 
 class DicomSource(Settings):
@@ -29,24 +32,29 @@ class DicomSource(Settings):
 
     ``classes`` maps a job's class to the segment labels or ROI names of this hospital (shell patterns, any case);
     ``mask_path`` may hold NIfTI masks named ``SERIESUID.nii.gz``, which stand before any SEG or RTSTRUCT of the series:
-    value k is the k-th of ``classes``, of the job's classes where the table is empty.
+    value k is the k-th of ``classes``, of the job's classes where the table is empty. ``image_classes`` may be a table
+    (see :mod:`fedward.dicom.image_classes`) of whole series' classes, by their series instance UIDs.
     """
 
     kind: Literal["dicom"]
     path: Path
     classes: dict[Name, NamePatterns] = Field(default_factory=dict)
     mask_path: Path | None = None
+    image_classes: Path | None = None
 
 
 class NiftiSource(Settings):
     """A folder of NIfTI images and one of labels under the same file names; the label values number the classes.
 
     A file's patient is its name before the first match of ``patient_separator`` (the whole stem when that is empty).
+    ``image_classes`` may be a table (see :mod:`fedward.dicom.image_classes`) of whole images' classes, by their file
+    names without ``image_suffix``.
     """
 
     kind: Literal["nifti"]
     images: Path
     labels: Path | None = None
+    image_classes: Path | None = None
     modality: Modality
     classes: dict[Name, Annotated[int, Field(ge=1, le=255)]] = Field(default_factory=dict)
     image_suffix: Annotated[str, Field(max_length=32)] = ".nii.gz"
@@ -96,14 +104,18 @@ class Bounds(Settings):
     """The largest job that this hospital takes part in; anything beyond is refused before a file is read.
 
     ``min_patients`` is the smallest cohort: with fewer training patients there is no training, with fewer validation
-    patients none of a private job's validation totals leave. ``max_hours_valid`` is how long (h) a signed job may be
-    used; of all kinds together at most ``max_jobs_per_week`` are taken in any seven days.
+    patients none of a private job's validation totals leave, with fewer test patients no evaluation's counts.
+    ``min_sites`` and ``min_organisations`` hold for every sum that an update or a count enters; the roster says which
+    organisation a hospital belongs to, and who is not in it, or revoked, counts for nothing. ``max_hours_valid`` is how
+    long (h) a signed job may be used; of all kinds together at most ``max_jobs_per_week`` are taken in any seven days.
+    A job of a kind in ``needs_approval`` waits for a person here.
     """
 
-    kinds: tuple[Literal["train", "publish", "infer"], ...] = ("train", "publish", "infer")
+    kinds: tuple[JobKind, ...] = ("train", "gate", "publish", "infer", "evaluate")
     networks: tuple[Name, ...] = ("unet3d",)
     exchange_modes: tuple[ExchangeMode, ...] = ("secure-sum",)
     min_sites: Annotated[int, Field(ge=1)] = 3
+    min_organisations: Annotated[int, Field(ge=1)] = 3
     min_patients: Annotated[int, Field(ge=1)] = 10
     max_rounds: Annotated[int, Field(ge=1)] = 500
     max_steps: Annotated[int, Field(ge=1)] = 100_000
@@ -111,6 +123,18 @@ class Bounds(Settings):
     max_update_norm: Annotated[float, Field(gt=0)] = 1000.0
     max_hours_valid: Annotated[float, Field(gt=0)] = 168.0
     max_jobs_per_week: Annotated[int, Field(ge=0)] = 100
+    needs_approval: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _only_what_is_taken_waits(self) -> Self:
+        if unknown := sorted(set(self.needs_approval) - set(self.kinds)):
+            raise ValueError(f"needs_approval must be among kinds, which do not list {', '.join(unknown)}")
+        return self
+
+    @property
+    def organisations_in_a_sum(self) -> int:
+        """How many organisations an encrypted sum must hold: each site of the minimum belongs to another one."""
+        return max(self.min_sites, self.min_organisations)
 
 
 class Privacy(Settings):
@@ -127,10 +151,11 @@ class Privacy(Settings):
         max_clip_norm: Of one patient's gradient.
         max_sampling_rate: Of a step's sample.
         max_private_steps: Optimiser steps of a private job.
-        max_metric_releases: How many times a private job's noised validation totals may leave.
+        max_metric_releases: How many times a private job's noised validation totals may leave; 0 also refuses gates.
         allow_non_private: Whether training without privacy may run; the ledger then notes an infinite epsilon, and the
             cap bounds the private jobs beside it.
-        share_metrics: The exact validation numbers of training without privacy that the coordinator may see.
+        share_metrics: The exact validation numbers of training without privacy that the coordinator may see, and
+            whether it may see the exact counts of an evaluation; those leave only where ``allow_non_private`` is on.
         merged_ids: Patient key by patient key: the first is the second's other id, so both are one patient.
     """
 
@@ -183,7 +208,7 @@ class Compute(Settings):
 
 
 class Models(Settings):
-    """How a new release becomes the running one: by a person at the site, or by itself."""
+    """How a new release becomes the running one: by a person at the site, or, where the gate lets it, by itself."""
 
     auto_activate: bool = False
 
@@ -225,11 +250,12 @@ def read_site_settings(path: Path) -> SiteSettings:
     folder = path.resolve().parent
 
     def data_from(source: DicomSource | NiftiSource) -> DicomSource | NiftiSource:
-        if isinstance(source, DicomSource):
-            mask_path = folder / source.mask_path if source.mask_path else None
-            return source.model_copy(update={"path": folder / source.path, "mask_path": mask_path})
-        labels = folder / source.labels if source.labels else None
-        return source.model_copy(update={"images": folder / source.images, "labels": labels})
+        optional = ("mask_path", "image_classes") if isinstance(source, DicomSource) else ("labels", "image_classes")
+        paths = {name: folder / path for name in optional if (path := getattr(source, name))}
+        paths |= (
+            {"path": folder / source.path} if isinstance(source, DicomSource) else {"images": folder / source.images}
+        )
+        return source.model_copy(update=paths)
 
     identity = site.identity
     if identity:

@@ -42,18 +42,17 @@ class Classification(Settings):
     """Say which of ``classes`` an image belongs to.
 
     Attributes:
+        of: What an image is: a ``place`` of a scan, which shows what the voxel at its centre is labelled, or the whole
+            scan (``image``), whose class stands in the table that the site file names.
         classes: In the order of the network's answers.
         positive: The class that ROC, AUC, sensitivity and specificity are about.
         class_weights: How much one image of each class counts in training; a constant of the job, never computed from
             a hospital's patients. Empty: all alike.
         operating_point: An image counts as positive from this probability of ``positive`` on.
-        measure: What validation reports: the share of a scan's places without a lesion that get a lower probability
-            than the lesion does, for each lesion.
     """
 
-    measure: ClassVar[str] = "auc"
-
     kind: Literal["classification"]
+    of: Literal["place", "image"] = "place"
     classes: Annotated[tuple[Name, ...], Field(min_length=2, max_length=32)]
     positive: Name
     class_weights: tuple[Weight, ...] = ()
@@ -69,9 +68,22 @@ class Classification(Settings):
         return self
 
     @property
+    def measure(self) -> str:
+        """What validation reports.
+
+        Of places ``auc``: for each lesion, the share of its scan's places without a lesion that get a lower
+        probability. Of whole images ``brier``: for each, 1 less half the squared distance between the probabilities
+        and the truth; unlike the AUC a mean over images, which can be summed over hospitals and bounded for a patient.
+        """
+        return "auc" if self.of == "place" else "brier"
+
+    @property
     def label_classes(self) -> tuple[str, ...]:
-        """The classes that a hospital's labels must name: an image's class is drawn from the voxels at its centre."""
-        return (self.positive,)
+        """The classes that a hospital's labels must name.
+
+        A place's class is drawn from the voxel at its centre; whole images have all classes named in a table.
+        """
+        return (self.positive,) if self.of == "place" else self.classes
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -119,6 +131,11 @@ class MultiTask(Settings):
 
 
 AnyTask = Segmentation | Classification | MultiTask
+
+
+def is_of_images(task: AnyTask) -> bool:
+    """Whether a task is about whole images, whose classes no voxel shows."""
+    return isinstance(task, Classification) and task.of == "image"
 
 
 def _check_differ(classes: tuple[str, ...]) -> None:

@@ -29,7 +29,7 @@ from fedward.store.tables import AuditEntry
 KEY, HEAD = "audit.key", "audit.head"
 
 #: What a line is about.
-Kind = Literal["job", "sent", "release", "inference", "refusal", "policy"]
+Kind = Literal["job", "approval", "sent", "release", "gate", "inference", "evaluation", "refusal", "policy"]
 Fact = str | int
 
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,128}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
@@ -12,6 +13,9 @@ from fedward.store.database import Database
 from fedward.store.tables import AcceptedJob, WitnessedModel
 
 _WEEK = timedelta(days=7)
+
+#: In place of a round's number: the model that the job's document names as the one to begin with.
+START = 0
 
 
 def remember_job(
@@ -33,8 +37,7 @@ def remember_job(
     with database.transaction() as session:
         known = session.get(AcceptedJob, job_id)
         if known is None:
-            recent = select(func.count()).select_from(AcceptedJob).where(AcceptedJob.accepted_at > now - _WEEK)
-            if max_per_week is not None and session.scalars(recent).one() >= max_per_week:
+            if max_per_week is not None and _taken(session, now) >= max_per_week:
                 raise JobRefused(
                     "too_many_jobs", f"[bounds] max_jobs_per_week is {max_per_week}, and so many were taken"
                 )
@@ -43,6 +46,12 @@ def remember_job(
             raise JobRefused("repeated_job", f"job {job_id} was accepted with another document")
         elif known.ended_at is not None:
             raise JobRefused("repeated_job", f"job {job_id} ended here at {known.ended_at}; a job runs once")
+
+
+def jobs_this_week(database: Database, *, now: datetime) -> int:
+    """Give how many jobs were accepted in the seven days before ``now``."""
+    with database.transaction() as session:
+        return _taken(session, now)
 
 
 def end_job(database: Database, *, job_id: str, now: datetime) -> None:
@@ -74,6 +83,27 @@ def witnessed_round(database: Database, *, job_id: str, weights_sha256: str) -> 
     )
     with database.transaction() as session:
         return session.scalars(query).one()
+
+
+def witnessed_models(database: Database, *, job_id: str, numbers: Collection[int]) -> frozenset[str]:
+    """Give the hashes of the models that this site received in some rounds of a job."""
+    query = select(WitnessedModel.weights_sha256).where(
+        WitnessedModel.job_id == job_id, WitnessedModel.number.in_(numbers)
+    )
+    with database.transaction() as session:
+        return frozenset(session.scalars(query))
+
+
+def accepted_digest(database: Database, *, job_id: str) -> str | None:
+    """Give SHA-256 of the document of a job that this site accepted; None for any other."""
+    with database.transaction() as session:
+        job = session.get(AcceptedJob, job_id)
+        return job.document_sha256 if job else None
+
+
+def _taken(session: Session, now: datetime) -> int:
+    recent = select(func.count()).select_from(AcceptedJob).where(AcceptedJob.accepted_at > now - _WEEK)
+    return session.scalars(recent).one()
 
 
 def was_witnessed(session: Session, *, job_id: str, weights_sha256: str) -> bool:

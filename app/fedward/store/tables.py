@@ -8,7 +8,7 @@ from sqlalchemy import DateTime, String, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class Table(DeclarativeBase):
@@ -49,6 +49,20 @@ class AcceptedJob(Table):
     ended_at: Mapped[datetime | None] = mapped_column(_UtcTime)
 
 
+class QueuedJob(Table):
+    """A job about which a person at the site decides; the decision is on this one document."""
+
+    __tablename__ = "queued_job"
+
+    document_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    content: Mapped[str] = mapped_column(Text)
+    signer: Mapped[str] = mapped_column(String(71))
+    asked_at: Mapped[datetime] = mapped_column(_UtcTime)
+    expires_at: Mapped[datetime] = mapped_column(_UtcTime)
+    decision: Mapped[str | None] = mapped_column(String(16))
+    decided_at: Mapped[datetime | None] = mapped_column(_UtcTime)
+
+
 class WitnessedModel(Table):
     """A global model that this site received in a job: one row a round."""
 
@@ -58,6 +72,17 @@ class WitnessedModel(Table):
     number: Mapped[int] = mapped_column(primary_key=True)
     weights_sha256: Mapped[str] = mapped_column(String(64))
     received_at: Mapped[datetime] = mapped_column(_UtcTime)
+
+
+class GateAnswer(Table):
+    """The bit that this site has given at a release gate, so that no passport can say another."""
+
+    __tablename__ = "gate_answer"
+
+    job_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    weights_sha256: Mapped[str] = mapped_column(String(64))
+    non_inferior: Mapped[bool]
+    given_at: Mapped[datetime] = mapped_column(_UtcTime)
 
 
 class ChainedLine(Table):

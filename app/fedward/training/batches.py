@@ -12,6 +12,7 @@ import torch
 
 from fedward.imaging.centred import draw_classified_batch, draw_lesion_batch
 from fedward.imaging.patches import Batch, TrainingCase, draw_batch
+from fedward.imaging.whole_images import draw_image_batch
 from fedward.models.runtime import Runtime
 from fedward.randomness import Seeded
 from fedward.settings.job import TrainingJob
@@ -47,7 +48,8 @@ def draw(cases: Sequence[TrainingCase], *, count: int, step: int, job: TrainingJ
     """Draw one step's patches with the labels that the job's task asks for."""
     training, task = job.training, job.task
     if isinstance(task, Classification):
-        return draw_classified_batch(cases, count=count, step=step, training=training, task=task, randomness=randomness)
+        of = draw_classified_batch if task.of == "place" else draw_image_batch
+        return of(cases, count=count, step=step, training=training, task=task, randomness=randomness)
     if isinstance(task, MultiTask):
         return draw_lesion_batch(
             cases,

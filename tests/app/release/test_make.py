@@ -9,13 +9,15 @@ from fedward.errors import IdentityError, ReleaseRefused
 from fedward.federation.best import Best
 from fedward.federation.record import JobRecord, RoundRecord, SitePrivacy
 from fedward.identity.certificates import fingerprint
-from fedward.identity.document import JobDocument, new_job_document
+from fedward.identity.document import JobDocument, ReleaseHashes, new_job_document
 from fedward.models.networks import build
 from fedward.models.weights import layout_of, named, read_weights
+from fedward.release.gate import FIRST_RELEASE
 from fedward.release.make import make_release
 from fedward.release.package import ReleaseParts, model_bytes, verify_release
-from fedward.settings.job import PrivateTraining
-from release_cases import CERTIFICATE, KEY, release_identity, trust
+from fedward.release.passport import Passport
+from fedward.settings.job import PrivateTraining, StartFrom
+from release_cases import CERTIFICATE, KEY, passport, release_identity, trust
 from trust_cases import NOW, PROJECT, Authority, inference_job, training_job
 
 JOB = training_job()
@@ -35,25 +37,25 @@ def record(document: JobDocument = DOCUMENT) -> JobRecord:
 
 
 def release(made: JobRecord, *, model: bytes = MODEL, document: JobDocument = DOCUMENT) -> ReleaseParts:
-    return make_release(model, document, made, number=4, now=NOW, key=KEY, certificate=CERTIFICATE)
+    return make_release(model, document, made, number=4, gate=FIRST_RELEASE, now=NOW, key=KEY, certificate=CERTIFICATE)
 
 
 def test_the_passport_tells_the_jobs_story() -> None:
-    passport = verify_release(release(record()), trust()).passport
-    assert (passport.name, passport.number, passport.project, passport.created) == ("lung_nodule", 4, PROJECT, NOW)
-    assert (passport.task, passport.input, passport.network) == (JOB.task, JOB.input, JOB.network)
-    assert passport.patch_size == JOB.training.patch_size
-    assert (passport.job_id, passport.job_sha256) == (DOCUMENT.id, DOCUMENT.digest)
-    assert (passport.weights_sha256, passport.layout_digest) == (WEIGHTS_SHA256, LAYOUT.digest)
-    assert passport.metrics == {"validation_score": 0.75, "validation_false_positives": 0.5}
-    assert passport.signer == fingerprint(CERTIFICATE)
-    assert (passport.privacy, passport.exchange) == (None, JOB.exchange.mode)
+    made = verify_release(release(record()), trust()).passport
+    assert (made.name, made.number, made.project, made.created) == ("lung_nodule", 4, PROJECT, NOW)
+    assert (made.task, made.input, made.network) == (JOB.task, JOB.input, JOB.network)
+    assert made.patch_size == JOB.training.patch_size
+    assert (made.job_id, made.job_sha256) == (DOCUMENT.id, DOCUMENT.digest)
+    assert (made.weights_sha256, made.layout_digest) == (WEIGHTS_SHA256, LAYOUT.digest)
+    assert made.metrics == {"validation_score": 0.75, "validation_false_positives": 0.5}
+    assert made.signer == fingerprint(CERTIFICATE)
+    assert (made.privacy, made.exchange) == (None, JOB.exchange.mode)
 
 
 def test_only_sites_that_were_asked_and_came_before_the_model_took_part() -> None:
-    passport = verify_release(release(record())).passport
-    assert passport.rounds == 2
-    assert passport.participants == ("east", "north")
+    made = verify_release(release(record())).passport
+    assert made.rounds == 2
+    assert made.participants == ("east", "north")
 
 
 PRIVATE = JOB.model_copy(
@@ -92,6 +94,44 @@ def test_the_passport_of_a_private_model_carries_what_the_whole_job_cost_each_si
 def test_a_private_model_without_a_sites_spend_is_not_released() -> None:
     with pytest.raises(ReleaseRefused, match="unfinished_job"):
         release(private_record("north"), document=PRIVATE_DOCUMENT)
+
+
+PARENT = passport(number=2)
+WARM = JOB.model_copy(update={"start_from": StartFrom(name="lung_nodule", number=2)})
+
+
+def hashes_of(parent: Passport) -> ReleaseHashes:
+    content = hashlib.sha256(parent.content()).hexdigest()
+    return ReleaseHashes(model=parent.model_sha256, passport=content, signature="f" * 64)
+
+
+WARM_DOCUMENT = new_job_document(
+    WARM, project=PROJECT, sites=("east", "north", "south"), now=NOW, release=hashes_of(PARENT)
+)
+
+
+def warm_release(parent: Passport | None) -> ReleaseParts:
+    made = record(WARM_DOCUMENT)
+    about = {"number": 4, "gate": FIRST_RELEASE, "now": NOW, "key": KEY, "certificate": CERTIFICATE}
+    return make_release(MODEL, WARM_DOCUMENT, made, parent=parent, **about)
+
+
+def test_the_passport_names_the_release_that_the_job_started_from() -> None:
+    assert verify_release(warm_release(PARENT)).passport.stands_on == PARENT.descent()
+
+
+@pytest.mark.parametrize(
+    "parent", [None, passport(number=1), passport(number=2, rounds=99)], ids=["none", "another number", "altered"]
+)
+def test_another_line_than_that_of_the_signed_job_makes_no_release(parent: Passport | None) -> None:
+    with pytest.raises(ReleaseRefused, match="wrong_descent"):
+        warm_release(parent)
+
+
+def test_a_parent_that_the_job_does_not_name_makes_no_release() -> None:
+    about = {"number": 4, "gate": FIRST_RELEASE, "now": NOW, "key": KEY, "certificate": CERTIFICATE}
+    with pytest.raises(ReleaseRefused, match="wrong_descent"):
+        make_release(MODEL, DOCUMENT, record(), parent=PARENT, **about)
 
 
 OTHER = new_job_document(JOB, project=PROJECT, sites=("east", "north"), now=NOW)
@@ -137,4 +177,4 @@ def test_a_model_that_the_record_does_not_name_makes_no_release(model: bytes) ->
 def test_a_key_that_is_not_the_certificates_makes_no_release() -> None:
     key, _ = release_identity(Authority())
     with pytest.raises(IdentityError, match="bad_signature"):
-        make_release(MODEL, DOCUMENT, record(), number=1, now=NOW, key=key, certificate=CERTIFICATE)
+        make_release(MODEL, DOCUMENT, record(), number=1, gate=FIRST_RELEASE, now=NOW, key=key, certificate=CERTIFICATE)

@@ -47,7 +47,9 @@ def install(
     weights_sha256: Callable[[ReleaseParts, Passport], str] = what_the_passport_says,
 ) -> Release:
     against = against or trust()
-    return install_release(parts, state=state, database=database, trust=against, weights_sha256=weights_sha256)
+    return install_release(
+        parts, site="north", state=state, database=database, trust=against, weights_sha256=weights_sha256
+    )
 
 
 def only(database: Database) -> StoredRelease:

@@ -16,8 +16,34 @@ PRIVACY = {"sites": {"east": {"epsilon": 2.5, "delta": 1e-6}, "north": {"epsilon
 
 
 def test_its_text_gives_the_passport_back() -> None:
-    made = passport(stands_on=("nodule-1",), privacy=PRIVACY)
+    made = passport(stands_on=passport(number=3, privacy=PRIVACY).descent(), privacy=PRIVACY)
     assert parse_passport(made.content()) == made
+
+
+def test_a_line_names_every_ancestor_the_latest_first() -> None:
+    first = passport(number=1)
+    second = passport(number=2, privacy=PRIVACY, stands_on=first.descent())
+    line = passport(number=3, stands_on=second.descent()).stands_on
+    assert [(one.name, one.number, one.privacy) for one in line] == [
+        ("lung_nodule", 2, second.privacy),
+        ("lung_nodule", 1, None),
+    ]
+    assert {one.model_sha256 for one in line} == {first.model_sha256}
+
+
+def test_a_line_promises_each_hospital_the_sum_over_all_its_trainings() -> None:
+    other = {"sites": {"north": {"epsilon": 1.5, "delta": 1e-5}, "west": {"epsilon": 3.0, "delta": 1e-6}}}
+    line = passport(privacy=PRIVACY, stands_on=passport(privacy=other).descent()).line
+    assert line is not None
+    assert {site: spent.epsilon for site, spent in line.sites.items()} == {"east": 2.5, "north": 9.5, "west": 3.0}
+    assert line.sites["north"].delta == pytest.approx(2e-5)
+    assert line.epsilon == 9.5
+
+
+@pytest.mark.parametrize("privacies", [(None, PRIVACY), (PRIVACY, None), (None, None)])
+def test_a_line_with_one_training_that_was_not_private_promises_nothing(privacies: tuple[Any, Any]) -> None:
+    own, parents = privacies
+    assert passport(privacy=own, stands_on=passport(privacy=parents).descent()).line is None
 
 
 def test_the_bound_of_the_whole_model_is_that_of_the_weakest_hospital() -> None:
@@ -48,6 +74,9 @@ def test_it_says_in_plain_words_that_training_was_not_private() -> None:
         {"privacy": {"sites": {"north": {"epsilon": -1.0, "delta": 1e-5}}}},
         {"privacy": {"sites": {"north": {"epsilon": 1.0, "delta": 1.0}}}},
         {"path": "weights.pt"},
+        {"stands_on": ("nodule-1",)},
+        {"gate": None},
+        {"gate": {"outcome": "passed", "sites": {"north": "Patient 4711"}}},
     ],
     ids=str,
 )

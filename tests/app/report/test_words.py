@@ -37,6 +37,18 @@ def test_a_private_model_states_its_bound(model: LoadedModel) -> None:
     assert "epsilon 8 at delta 1e-05" in words.privacy(private)
 
 
+def test_one_open_ancestor_is_named_as_a_cause(model: LoadedModel) -> None:
+    descended = model.facts.model_copy(update={"stands_on": ("lung_nodule_segmentation-1",)})
+    assert "this model, or a release that it stands on, was trained without" in words.privacy(descended)
+    assert "or a release" not in words.privacy(model.facts)
+
+
+def test_a_release_around_the_gate_is_shouted(model: LoadedModel) -> None:
+    assert "none to compare with" in words.gate(model.facts)
+    assert "no hospital found it worse" in words.gate(model.facts.model_copy(update={"gate": "passed"}))
+    assert "WITHOUT PASSING" in words.gate(model.facts.model_copy(update={"gate": "without_gate"}))
+
+
 def test_an_unverified_signature_is_shouted(model: LoadedModel) -> None:
     assert words.signature(model.facts) == "verified at this site"
     assert "NOT VERIFIED" in words.signature(model.facts.model_copy(update={"signature_verified": False}))

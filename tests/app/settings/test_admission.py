@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from fedward.errors import JobRefused
-from fedward.settings.admission import admit, refusals
+from fedward.errors import JobRefused, SettingsError
+from fedward.settings.admission import admit, organisations_at_least, refusals
 from fedward.settings.job import Exchange, PublishJob, Sites
 from fedward.settings.read import parse_settings
 from fedward.settings.site import SiteSettings
@@ -16,6 +16,7 @@ OPEN: dict[str, Any] = {
     "bounds": {
         "exchange_modes": ["plain"],
         "min_sites": 2,
+        "min_organisations": 1,
         "max_rounds": 3,
         "max_steps": 6,
         "max_patch_voxels": 4096,
@@ -85,7 +86,7 @@ def test_a_site_file_that_says_nothing_takes_part_in_no_plain_training() -> None
     document = {"name": "north", "organisation": "north", "data": [{"kind": "dicom", "path": "dicom"}]}
     silent = parse_settings(document, SiteSettings, where="test")
     found = codes(training_job(sites={"minimum": 3}), silent)
-    assert found == ["exchange_mode_not_allowed", "non_private_not_allowed"]
+    assert found == ["exchange_mode_not_allowed", "too_few_organisations", "non_private_not_allowed"]
 
 
 def test_the_bounds_of_training_do_not_hold_for_the_other_kinds() -> None:
@@ -104,3 +105,57 @@ def test_the_smallest_bound_of_the_job_counts_not_who_is_asked() -> None:
 def test_a_norm_that_passes_the_schema_is_held_against_the_site() -> None:
     job = training_job().model_copy(update={"exchange": Exchange(mode="plain", max_update_norm=1e6)})
     assert codes(job, site()) == ["norm_bound_too_large"]
+
+
+def roster(*members: tuple[str, str], revoked: tuple[str, ...] = ()) -> dict[str, Any]:
+    def print_of(name: str) -> str:
+        return f"sha256:{name.encode().hex():0>64}"
+
+    hospitals = [{"name": name, "organisation": owner, "fingerprint": print_of(name)} for name, owner in members]
+    return {
+        "project": "trials",
+        "root_certificate": "root.pem",
+        "hospitals": hospitals,
+        "revoked": [print_of(name) for name in revoked],
+    }
+
+
+def certain(minimum: int, *members: tuple[str, str], sites: tuple[str, ...] = SITES, **more: Any) -> int:
+    return organisations_at_least(sites, minimum, site=site(identity=roster(*members, **more)))
+
+
+def test_one_owner_of_several_names_is_one_organisation() -> None:
+    assert certain(3, ("north", "north"), ("east", "trust"), ("south", "trust")) == 2
+    assert certain(2, ("north", "north"), ("east", "trust"), ("south", "trust")) == 2
+    assert certain(3, ("north", "north"), ("east", "east"), ("south", "south")) == 3
+
+
+def test_the_sum_with_the_fewest_organisations_counts_not_the_one_with_the_most() -> None:
+    members = (("north", "north"), ("east", "trust"), ("south", "trust"), ("west", "west"))
+    asked = (*SITES, "west")
+    assert certain(3, *members, sites=asked) == 2
+    assert certain(4, *members, sites=asked) == 3
+
+
+def test_who_is_not_in_the_roster_or_revoked_counts_for_nothing() -> None:
+    members = (("north", "north"), ("east", "east"), ("south", "south"))
+    assert certain(3, *members[:2]) == 2
+    assert certain(2, *members[:2]) == 1
+    assert certain(3, *members, revoked=("south",)) == 2
+    assert certain(3) == 1, "this hospital is sure of itself alone"
+
+
+def test_too_few_organisations_are_refused_in_either_mode() -> None:
+    three = roster(("north", "north"), ("east", "trust"), ("south", "trust"))
+    plain = site(bounds={"min_organisations": 3}, identity=three)
+    assert codes(training_job(), plain) == ["too_few_organisations"]
+    summed = training_job(sites={"minimum": 3}, exchange={"mode": "secure-sum", "max_update_norm": 10.0})
+    encrypted = site(bounds={"exchange_modes": ["secure-sum"], "min_sites": 3}, identity=three)
+    assert codes(summed, encrypted) == ["too_few_organisations"], "an encrypted sum counts min_sites in organisations"
+
+
+def test_only_a_kind_that_is_taken_can_wait_for_a_person() -> None:
+    assert site(bounds={"needs_approval": ["train"]}).bounds.needs_approval == ("train",)
+    with pytest.raises(SettingsError, match="invalid_settings") as caught:
+        site(bounds={"needs_approval": ["trian"]})
+    assert "trian" in caught.value.detail

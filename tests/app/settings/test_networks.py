@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from fedward.settings.job import TrainingJob
 from fedward.settings.networks import AnyNetwork, MultiTaskDenseNet3D, UNet3D, ViT3D, fit_faults
 from fedward.settings.tasks import AnyTask, Classification, MultiTask
-from network_cases import CLASSIFICATION, DENSENET, MULTITASK, SEGMENTATION, VIT
+from network_cases import CLASSIFICATION, CLASSIFYING_DENSENET, DENSENET, MULTITASK, SEGMENTATION, VIT
 from small_cases import job_with
 from tiny_federation import classifying, multitasking
 
@@ -21,7 +21,12 @@ def vit(**changes: Any) -> ViT3D:
 
 @pytest.mark.parametrize(
     ("network", "task", "patch_size"),
-    [(UNET, SEGMENTATION, (8, 12, 16)), (VIT, CLASSIFICATION, (16, 24, 16)), (DENSENET, MULTITASK, (32, 16, 16))],
+    [
+        (UNET, SEGMENTATION, (8, 12, 16)),
+        (VIT, CLASSIFICATION, (16, 24, 16)),
+        (CLASSIFYING_DENSENET, CLASSIFICATION, (8, 9, 30)),
+        (DENSENET, MULTITASK, (32, 16, 16)),
+    ],
 )
 def test_what_fits_has_no_fault(network: AnyNetwork, task: AnyTask, patch_size: tuple[int, int, int]) -> None:
     assert fit_faults(network, task, patch_size) == ()
@@ -40,6 +45,7 @@ def test_what_fits_has_no_fault(network: AnyNetwork, task: AnyTask, patch_size: 
             (16, 16, 16),
             "training.patch_size must be network.window [16, 24, 16], got [16, 16, 16]",
         ),
+        (CLASSIFYING_DENSENET, CLASSIFICATION, (8, 7, 30), "training.patch_size must be at least 8 for this network"),
         (DENSENET, MULTITASK, (16, 16, 16), "training.patch_size must reach 32 along an axis for position attention"),
         (DENSENET, MULTITASK, (32, 40, 32), "training.patch_size must be multiples of 16 for this network, got [40]"),
     ],

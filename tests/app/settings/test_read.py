@@ -76,7 +76,7 @@ def test_a_job_is_read_as_it_is_written() -> None:
         ("input.intensity", {"kind": "zscore", "window": 1}, "input.intensity.window: unknown key"),
         ("task.classes", [], "task.classes: list should have at least 1 item after validation, not 0, found []"),
         ("task.classes", ["a", "a"], "task: classes must differ, got ['a', 'a']"),
-        ("kind", "trian", "kind: should be one of 'train', 'publish', 'infer', found 'trian'"),
+        ("kind", "trian", "kind: should be one of 'train', 'gate', 'publish', 'infer', 'evaluate', found 'trian'"),
         ("kind", None, "kind: missing"),
         (
             "training.patch_size",
@@ -126,7 +126,7 @@ def test_a_job_that_names_code_is_told_that_it_may_not(key: str) -> None:
 
 def test_a_class_is_no_network() -> None:
     (line,) = faults(with_values({"network.name": "fedward_flare.poc.Popen"}))
-    known = "'unet3d', 'vit3d', 'multitask_densenet3d'"
+    known = "'unet3d', 'vit3d', 'densenet3d', 'multitask_densenet3d'"
     assert line == f"network.name: should be one of {known}, found 'fedward_flare.poc.Popen'"
 
 

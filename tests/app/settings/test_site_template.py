@@ -22,4 +22,4 @@ def test_the_template_names_every_setting_there_is() -> None:
 def test_the_template_lets_no_training_without_privacy_happen_before_a_person_says_so() -> None:
     job = read_settings(ROOT / "jobs" / "lung_nodule_segmentation.toml", TrainingJob)
     codes = {refusal.code for refusal in refusals(job, sites=("my_hospital",), site=read_site_settings(TEMPLATE))}
-    assert codes == {"non_private_not_allowed"}
+    assert codes == {"non_private_not_allowed", "too_few_organisations"}

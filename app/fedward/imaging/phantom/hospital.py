@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +13,10 @@ from fedward.errors import SourceError
 from fedward.files import whole_folder
 from fedward.imaging.phantom.companions import localizer, text_report
 from fedward.imaging.phantom.ct_image import StudyNames, ct_series, write_images
+from fedward.imaging.phantom.lidc import RealNodule
 from fedward.imaging.phantom.patient import draw_patient
-from fedward.imaging.phantom.plan import PatientPlan, plan_patients
+from fedward.imaging.phantom.plan import PatientPlan
+from fedward.imaging.phantom.real_plan import plan_hospital
 from fedward.imaging.phantom.truth import truth_object, write_truth
 from fedward.randomness import Seeded
 from fedward.settings.phantom import PhantomHospital
@@ -45,6 +47,7 @@ def write_hospital(
     *,
     randomness: Seeded,
     name: str,
+    nodules: Sequence[RealNodule] = (),
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> PhantomSummary:
@@ -55,34 +58,39 @@ def write_hospital(
         out: Made when missing; must be empty, so that no two archives mix.
         randomness: The phantom's seed.
         name: The hospital's name; it begins the patients' ids.
+        nodules: Real ones to draw; then benign and malignant nodules have a segment each.
         workers: Processes to draw with.
         progress: Called with (patients done, patients in all).
 
     Raises:
         SourceError: ``out`` holds something already.
+        SettingsError: the real nodules are of too few patients.
         StoreError: no space left, or ``out`` cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SourceError("cannot_write", f"{out.name}: a phantom is written into an empty folder only")
     randomness = Seeded(randomness.seed_of("phantom", name))
-    plans = plan_patients(profile, name=name, randomness=randomness)
+    plans = plan_hospital(profile, name=name, randomness=randomness, nodules=nodules)
+    is_graded = bool(nodules)
     files = 0
     with _writers(workers) as write:
-        for done, count in enumerate(write(plans, profile, out, randomness), start=1):
+        for done, count in enumerate(write(plans, profile, out, randomness, is_graded), start=1):
             files += count
             if progress:
                 progress(done, len(plans))
-    nodules = [nodule for plan in plans for nodule in plan.nodules]
+    planned = [nodule for plan in plans for nodule in plan.nodules]
     return PhantomSummary(
         patients=len(plans),
         patients_with_nodules=sum(bool(plan.nodules) for plan in plans),
-        nodules=len(nodules),
-        subsolid=sum(nodule.density != "solid" for nodule in nodules),
+        nodules=len(planned),
+        subsolid=sum(nodule.density != "solid" for nodule in planned),
         files=files,
     )
 
 
-def write_patient(plan: PatientPlan, profile: PhantomHospital, out: Path, randomness: Seeded) -> int:
+def write_patient(
+    plan: PatientPlan, profile: PhantomHospital, out: Path, randomness: Seeded, is_graded: bool = False
+) -> int:
     """Write one patient's folder, whole or not at all, and give the number of its files."""
     patient = draw_patient(plan, profile, randomness)
     names = StudyNames(plan.patient_id, randomness)
@@ -93,7 +101,7 @@ def write_patient(plan: PatientPlan, profile: PhantomHospital, out: Path, random
     with whole_folder(out / plan.patient_id) as folder:
         study = folder / names.study
         write_images(images, study / images[0].SeriesInstanceUID, syntax)
-        write_truth(truth_object(patient, images, profile, names), study / names.uid("seg-series"))
+        write_truth(truth_object(patient, images, profile, names, is_graded=is_graded), study / names.uid("seg-series"))
         for ds in companions:
             write_images([ds], study / ds.SeriesInstanceUID, syntax)
         for ds in texts:
@@ -101,7 +109,7 @@ def write_patient(plan: PatientPlan, profile: PhantomHospital, out: Path, random
     return len(images) + 1 + len(companions) + len(texts)
 
 
-_Write = Callable[[tuple[PatientPlan, ...], PhantomHospital, Path, Seeded], Iterator[int]]
+_Write = Callable[[tuple[PatientPlan, ...], PhantomHospital, Path, Seeded, bool], Iterator[int]]
 
 
 @contextmanager
@@ -113,9 +121,9 @@ def _writers(workers: int) -> Iterator[_Write]:
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
 
         def write(
-            plans: tuple[PatientPlan, ...], profile: PhantomHospital, out: Path, randomness: Seeded
+            plans: tuple[PatientPlan, ...], profile: PhantomHospital, out: Path, randomness: Seeded, is_graded: bool
         ) -> Iterator[int]:
-            futures = [pool.submit(write_patient, plan, profile, out, randomness) for plan in plans]
+            futures = [pool.submit(write_patient, plan, profile, out, randomness, is_graded) for plan in plans]
             for future in as_completed(futures):
                 yield future.result()
 
@@ -123,7 +131,7 @@ def _writers(workers: int) -> Iterator[_Write]:
 
 
 def _write_here(
-    plans: tuple[PatientPlan, ...], profile: PhantomHospital, out: Path, randomness: Seeded
+    plans: tuple[PatientPlan, ...], profile: PhantomHospital, out: Path, randomness: Seeded, is_graded: bool
 ) -> Iterator[int]:
     for plan in plans:
-        yield write_patient(plan, profile, out, randomness)
+        yield write_patient(plan, profile, out, randomness, is_graded)

@@ -12,6 +12,7 @@ from fedward.imaging.phantom.grid import BoolArray, Box, FloatArray, Grid, cover
 from fedward.imaging.phantom.nodule_shapes import Shape, draw_shape, voxelise
 from fedward.imaging.phantom.placement import rank_places
 from fedward.imaging.phantom.plan import NodulePlan
+from fedward.imaging.phantom.real_shape import RealShape
 from fedward.imaging.phantom.vessels import Points, Vessels
 
 #: The long axis never exceeds this, mm.
@@ -97,7 +98,7 @@ def _best_fit(plan: NodulePlan, places: Points, anatomy: Anatomy, grid: Grid, rn
     """Give the first nodule, in the order of the places, that comes out as planned; else the nearest to it."""
     tried: list[Nodule] = []
     for centre in places[:ATTEMPTS]:
-        tried.append(_fit(plan, draw_shape(plan.margin, rng), centre, anatomy, grid))
+        tried.append(_fit(plan, plan.shape or draw_shape(plan.margin, rng), centre, anatomy, grid))
         if _misfit(tried[-1]) < TOLERANCE:
             break
     return min(tried, key=_misfit)
@@ -110,7 +111,7 @@ def _misfit(nodule: Nodule) -> float:
     return float(error + (nodule.long_axis_mm > LONGEST_MM) + (pieces != 1))
 
 
-def _fit(plan: NodulePlan, shape: Shape, centre: Points, anatomy: Anatomy, grid: Grid) -> Nodule:
+def _fit(plan: NodulePlan, shape: Shape | RealShape, centre: Points, anatomy: Anatomy, grid: Grid) -> Nodule:
     """Voxelise a nodule and scale it towards the planned volume, but not beyond the longest axis."""
     radius = plan.diameter_mm / 2
     nodule = _nodule(plan, shape, centre, radius, anatomy, grid)
@@ -124,16 +125,24 @@ def _fit(plan: NodulePlan, shape: Shape, centre: Points, anatomy: Anatomy, grid:
     return nodule
 
 
-def _nodule(plan: NodulePlan, shape: Shape, centre: Points, radius: float, anatomy: Anatomy, grid: Grid) -> Nodule:
-    box, share = voxelise(shape, grid, centre, radius)
+def _nodule(
+    plan: NodulePlan, shape: Shape | RealShape, centre: Points, radius: float, anatomy: Anatomy, grid: Grid
+) -> Nodule:
+    box, share = _voxelise(shape, grid, centre, radius)
     share *= coverage(anatomy.lung[box], grid.spacing_mm[1])
     core = np.zeros_like(share)
     if plan.density == "part_solid":
-        inner, core_share = voxelise(shape, grid, centre + 0.2 * radius * shape.turn[0], 0.5 * radius)
+        inner, core_share = _voxelise(shape, grid, centre + 0.2 * radius * shape.turn[0], 0.5 * radius)
         whole = np.zeros(grid.shape, np.float32)
         whole[inner] = core_share
         core = np.minimum(whole[box], share)
     return Nodule(plan=plan, centre=centre, box=box, share=share, core=core, spacing_mm=grid.spacing_mm)
+
+
+def _voxelise(shape: Shape | RealShape, grid: Grid, centre: Points, radius: float) -> tuple[Box, FloatArray]:
+    if isinstance(shape, RealShape):
+        return shape.voxelise(grid, centre, radius)
+    return voxelise(shape, grid, centre, radius)
 
 
 def _compass() -> Points:

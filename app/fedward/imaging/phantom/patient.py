@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +43,12 @@ class Patient:
     @property
     def truth(self) -> BoolArray:
         """The voxels of all nodules, on the grid."""
+        return self.truth_of(self.nodules)
+
+    def truth_of(self, nodules: Iterable[Nodule]) -> BoolArray:
+        """The voxels of some of the nodules, on the grid."""
         mask = np.zeros(self.grid.shape, bool)
-        for nodule in self.nodules:
+        for nodule in nodules:
             mask[nodule.box] |= nodule.mask
         return mask
 

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from fedward.imaging.phantom.real_shape import RealShape
 from fedward.randomness import Seeded
 from fedward.settings.phantom import Nodules, PhantomHospital
 
@@ -27,13 +28,19 @@ COUNTS: Mapping[int, float] = {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.22, 5: 0.18}
 
 @dataclass(frozen=True)
 class NodulePlan:
-    """One nodule: its volume-equivalent diameter and what it is like."""
+    """One nodule: its volume-equivalent diameter and what it is like.
+
+    A real nodule has its own ``shape``, which takes the place of ``margin``, and readers who said whether it is
+    malignant.
+    """
 
     diameter_mm: float
     density: Density
     margin: Margin
     place: Place
     lower: bool
+    shape: RealShape | None = None
+    is_malignant: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def allot(shares: Mapping[K, float], total: int, rng: np.random.Generator) -> li
 def _plan_nodules(profile: Nodules, total: int, rng: np.random.Generator) -> list[NodulePlan]:
     shares: dict[Density, float] = {"ground_glass": profile.ground_glass_share, "part_solid": profile.part_solid_share}
     densities = allot({**shares, "solid": 1.0}, total, rng)
-    places = _places(profile, densities, rng)
+    places = deal_places(profile, densities, rng)
     borders: dict[Margin, float] = {"lobulated": profile.lobulated_share, "spiculated": profile.spiculated_share}
     margins = allot({**borders, "smooth": 1.0}, total, rng)
     lower = allot({True: profile.lower_share, False: 1.0}, total, rng)
@@ -102,7 +109,7 @@ def _plan_nodules(profile: Nodules, total: int, rng: np.random.Generator) -> lis
     ]
 
 
-def _places(profile: Nodules, densities: list[Density], rng: np.random.Generator) -> list[Place]:
+def deal_places(profile: Nodules, densities: list[Density], rng: np.random.Generator) -> list[Place]:
     """Deal the places; a subsolid nodule touches a vessel less often than a solid one."""
 
     def deal(vascular: float, total: int) -> Iterator[Place]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydicom.dataset import Dataset
 
 from fedward.dicom.values import patient_key
-from fedward.imaging.phantom.plan import PatientPlan, plan_patients
+from fedward.imaging.phantom.lidc import RealNodule
+from fedward.imaging.phantom.plan import PatientPlan
+from fedward.imaging.phantom.real_plan import plan_hospital
 from fedward.imaging.splits import assign
 from fedward.randomness import Seeded
 from fedward.settings.phantom import PhantomHospital
@@ -14,7 +18,9 @@ from fedward.settings.site import Split
 _KEYS_TRIED = 400
 
 
-def phantom_split_key(profile: PhantomHospital, split: Split, *, name: str, randomness: Seeded) -> bytes:
+def phantom_split_key(
+    profile: PhantomHospital, split: Split, *, name: str, randomness: Seeded, nodules: Sequence[RealNodule] = ()
+) -> bytes:
     """Give the seed's split key that comes nearest the shares of patients, and of nodules among the tested ones.
 
     A real hospital's key is its own secret; this one comes from the seed, so that a run can be repeated.
@@ -24,8 +30,10 @@ def phantom_split_key(profile: PhantomHospital, split: Split, *, name: str, rand
         split: The shares that its site file asks for.
         name: The hospital's name.
         randomness: The phantom's seed, as for :func:`fedward.imaging.phantom.hospital.write_hospital`.
+        nodules: Real ones, likewise.
     """
-    plans = plan_patients(profile, name=name, randomness=Seeded(randomness.seed_of("phantom", name)))
+    seeded = Seeded(randomness.seed_of("phantom", name))
+    plans = plan_hospital(profile, name=name, randomness=seeded, nodules=nodules)
     keys = [randomness.generator("split", name, number).bytes(32) for number in range(_KEYS_TRIED)]
     return min(keys, key=lambda key: _distance(key, plans, split))
 

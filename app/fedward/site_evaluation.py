@@ -1,0 +1,227 @@
+"""One evaluation at one hospital: an installed release on the held-out patients, its own page, and the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.dicom.facts import GroupFacts, group_facts
+from fedward.dicom.source import open_source
+from fedward.errors import JobRefused, ReleaseRefused
+from fedward.evaluation.local_only import local_weights, runtime_of
+from fedward.evaluation.measure import ScanFacts, measure_cases
+from fedward.evaluation.outcome import LOCAL, RELEASE
+from fedward.evaluation.shares import counts_of
+from fedward.evaluation.sheet import Sheet, kind_of, sheet_of
+from fedward.evaluation_page.site_page import SiteDocument, site_document, write_site_page
+from fedward.federation.secure_messages import Box
+from fedward.identity.document import JobDocument
+from fedward.imaging.cases import SiteData
+from fedward.inference.load import running_weights
+from fedward.privacy.head import Head
+from fedward.privacy.ledger import Ledger
+from fedward.release.model_store import find_installed, load_installed
+from fedward.release.package import Release
+from fedward.release.passport import Passport
+from fedward.settings.job import EvaluationJob, Exchange, Training, TrainingJob
+from fedward.settings.site import SiteSettings
+from fedward.site_counts import TEST, Counted, Counts, SiteCounts
+from fedward.site_own import own_norms
+from fedward.store.database import Database
+
+ShouldStop = Callable[[], bool]
+
+#: Below the site's state folder: the hospital's own pages.
+PAGES = "evaluations"
+
+#: The name under which a site file shares its row.
+SHARED = "evaluation"
+
+_TRAIN = "train"
+
+#: Patches at a time.
+_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class SiteEvaluation:
+    """An evaluation that this hospital takes part in.
+
+    Attributes:
+        site: The hospital's own settings.
+        document: The accepted job.
+        job: What it says.
+        release: The installed release that it names, checked.
+        counts: What leaves.
+        clock: Gives the time.
+        norms: The hospital's own, for a release that leaves them to the hospitals.
+    """
+
+    site: SiteSettings
+    document: JobDocument
+    job: EvaluationJob
+    release: Release
+    counts: SiteCounts
+    clock: Callable[[], datetime]
+    norms: NDArray[np.float32] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        site: SiteSettings,
+        site_file: Path,
+        database: Database,
+        document: JobDocument,
+        job: EvaluationJob,
+        ledger: Ledger,
+        *,
+        clock: Callable[[], datetime],
+    ) -> SiteEvaluation:
+        """Find the release; nothing is read of the patients yet.
+
+        Raises:
+            ReleaseRefused: ``not_installed``, ``norms_missing``, or it has been altered.
+            JobRefused: ``model_changed``: another model is installed here under that name and number;
+                ``other_task``: the release does something else than the job says.
+        """
+        stored = find_installed(database, f"{job.release}-{job.number}")
+        release = load_installed(stored, state=site.state)
+        if document.release is None or document.release.model != stored.model_sha256:
+            raise JobRefused("model_changed", f"{job.release}-{job.number} here is not the model that the job names")
+        if kind_of(release.passport.task) != job.task:
+            raise JobRefused(
+                "other_task", f"the release does {kind_of(release.passport.task)}, the job says {job.task}"
+            )
+        sheet = sheet_of(job.task)
+        shares = SHARED in site.privacy.share_metrics and site.privacy.allow_non_private
+        counts = SiteCounts.open(
+            site,
+            site_file,
+            document,
+            job,
+            ledger,
+            model_sha256=stored.model_sha256,
+            size=sheet.size,
+            bound=sheet.bound,
+            unprotected=(TEST, _TRAIN) if shares else (),
+            clock=clock,
+        )
+        norms = own_norms(release.passport, state=site.state, database=database)
+        return cls(site, document, job, release, counts, clock, norms)
+
+    def answer(self, *, seen: Head | None, boxes: Sequence[Box], should_stop: ShouldStop) -> Counted:
+        """Count, write the hospital's own page, and give what leaves.
+
+        Raises:
+            JobRefused, ReleaseRefused, SourceError, StoreError, SumRefused, Stopped: see :mod:`fedward.errors`.
+        """
+        passport = self.release.passport
+        local = local_weights(self.site.state, passport.name, network=passport.network, task=passport.task)
+        data, facts = self._open_data(should_stop, with_training=self._shares_local(local))
+        groups = {case.patient_key: case.part for case in data.cases}
+        admitted = self.counts.reserve(groups)
+        cases = data.only(admitted).test
+
+        def count() -> Mapping[str, Counts]:
+            job = training_job_of(self.release.passport)
+            runtime = runtime_of(job, self.site.compute)
+            models: dict[str, NDArray[np.float32]] = {RELEASE: running_weights(self.release, self.norms)}
+            if local is not None:
+                models[LOCAL] = local
+            scans = {
+                name: measure_cases(
+                    weights, cases, job, groups=facts.__getitem__, runtime=runtime, should_stop=should_stop
+                )
+                for name, weights in models.items()
+            }
+            counted = {name: self._counted(of_model) for name, of_model in scans.items()}
+            write_site_page(self._page_folder, self._document(scans, counted))
+            return {"counted": counted[RELEASE], **(counted if self.counts.unprotected else {})}
+
+        answer = self.counts.answer(count, groups=set(groups.values()), seen=seen)
+        return self.counts.leaving(answer, boxes)
+
+    def _counted(self, scans: Sequence[ScanFacts]) -> Counts:
+        return counts_of(scans, self._sheet, task=self.job.task, smallest_cohort=self.site.bounds.min_patients)
+
+    def _document(self, scans: Mapping[str, Sequence[ScanFacts]], counted: Mapping[str, Counts]) -> SiteDocument:
+        passport = self.release.passport
+        return site_document(
+            scans,
+            counted,
+            job=self.job,
+            job_id=self.document.id,
+            site=self.site.name,
+            model_sha256=passport.model_sha256,
+            spent=self.counts.spent,
+            noise_multiplier=self.counts.noised.noise_multiplier,
+            smallest_cohort=self.site.bounds.min_patients,
+            is_shared=bool(self.counts.unprotected),
+            created=self.clock(),
+        )
+
+    def _open_data(self, should_stop: ShouldStop, *, with_training: bool) -> tuple[SiteData, Mapping[str, GroupFacts]]:
+        """Prepare the held-out cases, and read their subgroups.
+
+        Args:
+            should_stop: Asked before each case.
+            with_training: Whether the patients who train are charged too, as what they have trained is told.
+        """
+        studies = [study for source in self.site.data for study in open_source(source).studies()]
+        job = training_job_of(self.release.passport)
+        data = SiteData.prepare(
+            studies,
+            self.site,
+            job,
+            parts=["train", "test"] if with_training else ["test"],
+            should_stop=should_stop,
+        )
+        held_out = {case.series_instance_uid for case in data.test}
+        facts = {one.series_instance_uid: group_facts(one) for one in studies if one.series_instance_uid in held_out}
+        return data, facts
+
+    def _shares_local(self, local: NDArray[np.float32] | None) -> bool:
+        return local is not None and bool(self.counts.unprotected)
+
+    @property
+    def _sheet(self) -> Sheet:
+        return sheet_of(self.job.task)
+
+    @property
+    def _page_folder(self) -> Path:
+        return self.site.state / PAGES / f"{self.job.release}-{self.job.number}-{self.document.id[:8]}"
+
+
+def training_job_of(passport: Passport) -> TrainingJob:
+    """Give the release's network, task, input and window as those who read cases and run networks ask for them.
+
+    Nothing is trained with it, and its other numbers mean nothing.
+
+    Raises:
+        ReleaseRefused: ``altered_passport``: they do not fit each other.
+    """
+    try:
+        return TrainingJob(
+            kind="train",
+            name=passport.name,
+            input=passport.input,
+            task=passport.task,
+            network=passport.network,
+            training=Training(
+                rounds=1,
+                steps_per_round=1,
+                batch_size=_BATCH_SIZE,
+                patch_size=passport.patch_size,
+                learning_rate=1e-3,
+            ),
+            exchange=Exchange(mode="plain", max_update_norm=1.0),
+        )
+    except ValueError as error:
+        raise ReleaseRefused(
+            "altered_passport", f"the passport's network, task and window do not fit: {error}"
+        ) from error

@@ -1,0 +1,80 @@
+"""A site's noised counts in NVFLARE's messages: packed here, and doubted here when they come."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+from nvflare.apis.shareable import Shareable
+
+from fedward.errors import UpdateRefused
+from fedward.privacy.head import Head
+from fedward.site_counts import Counted
+from fedward_flare import exchange
+from fedward_flare.sum_masks import add_masked, masked_of
+
+_HEADS = "fedward.heads"
+_NOISED, _NOISE, _ROWS = "fedward.noised", "fedward.noise_multiplier", "fedward.rows"
+
+_ROW = re.compile(r"[a-z][a-z_]{0,63}")
+
+#: No site gives more rows of exact counts.
+_MOST_ROWS = 8
+
+
+def pack_ask(heads: Mapping[str, Head]) -> Shareable:
+    """Ask the sites for their counts, and tell each the head of its ledger as the server has seen it."""
+    message = Shareable()
+    message[_HEADS] = {site: (head.length, head.keyed_hash) for site, head in heads.items()}
+    return message
+
+
+def unpack_ask(message: Shareable, *, site: str) -> Head | None:
+    """Give what the server has seen of this site's ledger."""
+    heads = message.get(_HEADS)
+    return exchange.read_head(heads.get(site)) if isinstance(heads, dict) else None
+
+
+def pack_counted(counted: Counted) -> Shareable:
+    """Make a site's answer."""
+    answer = Shareable()
+    answer.update(exchange.spent_content(counted.spent, counted.head))
+    answer[_NOISE] = counted.noise_multiplier
+    answer[_ROWS] = dict(counted.rows)
+    if isinstance(counted.noised, np.ndarray):
+        answer[_NOISED] = counted.noised
+    else:
+        add_masked(answer, counted.noised)
+    return answer
+
+
+def unpack_counted(answer: Shareable, *, size: int) -> Counted:
+    """Read a site's answer.
+
+    Args:
+        answer: What came.
+        size: How many counts there are.
+
+    Raises:
+        UpdateRefused, SumRefused: it is not such an answer.
+    """
+    spent, head = exchange.read_spent(answer)
+    noise, rows = answer.get(_NOISE), answer.get(_ROWS)
+    if type(noise) is not float or not 0 < noise < np.inf or spent is None or head is None:
+        raise UpdateRefused("malformed_message", f"expected a noise multiplier, a cost and a head, got {noise!r}")
+    if not isinstance(rows, dict) or len(rows) > _MOST_ROWS:
+        raise UpdateRefused("malformed_message", "expected rows of counts by name")
+    if not all(isinstance(name, str) and _ROW.fullmatch(name) for name in rows):
+        raise UpdateRefused("malformed_message", "expected rows of counts by name")
+    exact = {name: _counts(row, size) for name, row in rows.items()}
+    noised = masked_of(answer)
+    return Counted(noised or _counts(answer.get(_NOISED), size), spent, noise, exact, head)
+
+
+def _counts(array: object, size: int) -> np.ndarray:
+    if not isinstance(array, np.ndarray) or array.dtype != np.float64 or array.shape != (size,):
+        raise UpdateRefused("malformed_message", f"expected float64 ({size},), got {type(array).__name__}")
+    if not np.isfinite(array).all():
+        raise UpdateRefused("not_finite", "the counts hold NaN or infinite values")
+    return array

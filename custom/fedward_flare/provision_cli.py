@@ -1,0 +1,95 @@
+"""``fedward provision``: what each party of a real federation needs, and the release officer's key."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedward.cli import explained, output
+from fedward.errors import FederationError
+
+provision = typer.Typer(
+    no_args_is_help=True, help="Set up a real federation: render it from a project file, enrol, make the roster."
+)
+
+ProjectOption = Annotated[str, typer.Option("--project", help="The federation's name, as in its project file.")]
+
+
+@provision.command("render")
+def render_project(
+    out: Annotated[Path, typer.Option("--out", file_okay=False, help="A new folder.")],
+    project_file: Annotated[
+        Path | None, typer.Option("--project-file", exists=True, dir_okay=False, help="Else the one that is shipped.")
+    ] = None,
+) -> None:
+    """Write the authority's profile, every party's request, every hospital's site file, and STEPS.md: who does what."""
+    with explained():
+        from fedward_flare.enrolment import render
+        from fedward_flare.share import shared
+
+        if out.exists():
+            raise FederationError("provision_failed", f"{out} is there already; name a new folder")
+        for path in render(project_file or shared("provision", "project.yml"), out):
+            output.print(str(path), markup=False, soft_wrap=True)
+        output.print(f"begin with {out / 'STEPS.md'}: who does what, and what to keep where", markup=False)
+
+
+@provision.command("roster")
+def roster(
+    certificates: Annotated[
+        list[Path], typer.Argument(metavar="CERTIFICATE...", exists=True, dir_okay=False, help="Of each hospital.")
+    ],
+) -> None:
+    """Print the roster of a site file, with the fingerprints to compare by another way than the server."""
+    with explained():
+        from fedward_flare.enrolment import roster_lines
+
+        typer.echo(roster_lines(certificates), nl=False)
+
+
+@provision.command("release-request")
+def release_request(
+    project: ProjectOption,
+    out: Annotated[Path, typer.Option("--out", file_okay=False, help="The officer's folder.")],
+) -> None:
+    """Make the release key here and a request for its certificate; the key stays, the request goes to the authority."""
+    with explained():
+        from fedward.files import write_bytes
+        from fedward.identity.release_identity import request_release_identity
+
+        if (out / "release.key").exists():
+            raise FederationError("provision_failed", f"{out / 'release.key'} is there already")
+        key, request = request_release_identity(project)
+        write_bytes(out / "release.key", key)
+        write_bytes(out / "release.csr", request, mode=0o644)
+        output.print(f"send {out / 'release.csr'} to the authority; {out / 'release.key'} stays here", markup=False)
+
+
+@provision.command("release-approve")
+def release_approve(
+    request: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="release.csr, from the officer.")],
+    project: ProjectOption,
+    authority: Annotated[Path, typer.Option("--ca", exists=True, file_okay=False, help="rootCA.key and rootCA.pem.")],
+    out: Annotated[Path, typer.Option("--out", dir_okay=False, help="The certificate to send back.")],
+    valid_days: Annotated[int, typer.Option("--valid-days", min=1, max=1095)] = 360,
+) -> None:
+    """Sign the release officer's certificate, at the authority."""
+    with explained():
+        from fedward.files import write_bytes
+        from fedward.identity.certificates import fingerprint, load_certificate, read_certificate
+        from fedward.identity.release_identity import approve_release_identity
+        from fedward.identity.signing import load_private_key
+
+        key = load_private_key((authority / "rootCA.key").read_bytes())
+        certificate = approve_release_identity(
+            request.read_bytes(),
+            project,
+            key,  # type: ignore[arg-type]
+            read_certificate(authority / "rootCA.pem"),
+            valid=timedelta(days=valid_days),
+        )
+        write_bytes(out, certificate, mode=0o644)
+        output.print(f"{out}: {fingerprint(load_certificate(certificate))}", markup=False, soft_wrap=True)

@@ -1,0 +1,163 @@
+"""An evaluation at one hospital, from the signed job to its own page and to what leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation_cases import evaluation_job, evaluation_of, install, release_of, with_held_out
+from fedward.errors import JobRefused, ReleaseRefused
+from fedward.evaluation.local_only import keep_alone
+from fedward.evaluation.sheet import sheet_of
+from fedward.hospital import Hospital
+from fedward.identity.document import JobDocument
+from fedward.models.initial import initial_weights
+from fedward.privacy.accounting import epsilon
+from fedward.privacy.mechanisms import Gaussian, Unprotected
+from fedward.release.passport import parse_passport
+from fedward.settings.job import EvaluatedTask, TrainingJob
+from fedward.site_evaluation import PAGES
+from hospital_cases import Site, make_site, signed
+from tiny_federation import classifying, multitasking, training_job
+
+JOB = training_job(rounds=2, minimum=2)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return with_held_out(make_site(tmp_path))
+
+
+def opened(site: Site, job: TrainingJob = JOB, task: EvaluatedTask = "lesions") -> tuple[Hospital, JobDocument]:
+    hospital, parts = site.open(), release_of(job)
+    install(hospital, parts, weights_sha256=parse_passport(parts.passport).weights_sha256)
+    return hospital, hospital.accept(signed(evaluation_of(evaluation_job(task), parts)))
+
+
+def page_folder(site: Site) -> Path:
+    (folder,) = (site.folder / "state" / PAGES).iterdir()
+    return folder
+
+
+def test_what_leaves_is_noised_charged_and_nothing_but_the_sheet(site: Site) -> None:
+    hospital, document = opened(site)
+    counted = hospital.evaluate_release(document)
+    sheet = sheet_of("lesions")
+    assert isinstance(counted.noised, np.ndarray)
+    assert counted.noised.shape == (sheet.size,)
+    assert counted.rows == {}
+    assert counted.noise_multiplier == 2.0
+    assert counted.spent.epsilon == pytest.approx(epsilon((Gaussian(2.0, 1),), 1e-5), abs=1e-4)
+    (job,) = hospital.ledger().entries().jobs.values()
+    assert (job.plan, job.is_open) == ({"test": (Gaussian(2.0, 1),)}, False)
+    assert len(job.patients) >= 3
+    assert job.rounds[1].is_sent
+    exact = json.loads((page_folder(site) / "evaluation.json").read_text())["counts"]["release"]["histograms"]
+    noise = counted.noised - np.concatenate([exact[block.name] for block in sheet.blocks])
+    assert (noise == 0).mean() < 0.05, "no count leaves without noise"
+    assert 0.5 < noise.std() / (2.0 * sheet.bound) < 1.6
+
+
+def test_the_same_job_is_answered_once(site: Site) -> None:
+    hospital, document = opened(site)
+    hospital.evaluate_release(document)
+    with pytest.raises(JobRefused, match="repeated_job"):
+        hospital.accept(signed(document))
+
+
+def test_the_hospitals_own_page_is_whole_needs_no_other_file_and_is_its_owners_alone(site: Site) -> None:
+    hospital, document = opened(site)
+    keep_alone(hospital.site.state, JOB, initial_weights(JOB))
+    hospital.evaluate_release(document)
+    folder = page_folder(site)
+    page, numbers = (folder / name for name in ("evaluation.html", "evaluation.json"))
+    for path in (folder, page, numbers):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+    text, found = page.read_text(), json.loads(numbers.read_text())
+    assert set(re.findall(r'(?:src|href)="([^:"]+):', text)) == {"data"}
+    assert "<script" not in text
+    assert set(found["models"]) == {"release", "local"}
+    ours, own = (found["models"][name]["means"]["dice"]["value"] for name in ("release", "local"))
+    assert ours == own
+    assert set(found["groups"]) == {"sex", "age", "maker", "slices"}
+    assert found["groups"]["slices"][0]["name"] == "above 1.5 to 3 mm"
+    for word in ("FROC", "Reliability", "Dice", "By sex", "What left this hospital"):
+        assert word in text
+
+
+def test_a_hospital_that_shares_its_row_gives_exact_counts_and_its_ledger_says_so(tmp_path: Path) -> None:
+    site = with_held_out(make_site(tmp_path), shares=True)
+    hospital, document = opened(site)
+    keep_alone(hospital.site.state, JOB, initial_weights(JOB))
+    counted = hospital.evaluate_release(document)
+    assert set(counted.rows) == {"release", "local"}
+    np.testing.assert_array_equal(counted.rows["release"], counted.rows["local"])
+    assert (
+        counted.rows["release"][0]
+        == json.loads((page_folder(site) / "evaluation.json").read_text())["models"]["release"]["patients"]
+    )
+    (job,) = hospital.ledger().entries().jobs.values()
+    assert job.plan == {"test": (Unprotected(),), "train": (Unprotected(),)}
+
+
+def test_sharing_needs_the_leave_to_go_without_privacy(tmp_path: Path) -> None:
+    site = with_held_out(make_site(tmp_path), shares=True)
+    site.edit(lambda text: text.replace("allow_non_private = true", "allow_non_private = false"))
+    hospital, document = opened(site)
+    assert hospital.evaluate_release(document).rows == {}
+
+
+def test_below_the_smallest_cohort_nothing_is_counted(site: Site) -> None:
+    site.edit(lambda text: text.replace("min_patients = 3", "min_patients = 11"))
+    hospital, document = opened(site)
+    with pytest.raises(JobRefused, match="too_few_patients"):
+        hospital.evaluate_release(document)
+    assert not (site.folder / "state" / PAGES).exists()
+
+
+@pytest.mark.parametrize(
+    ("job", "task"), [(classifying(JOB), "classification"), (multitasking(JOB, ("nodule",)), "multitask")]
+)
+def test_other_tasks_are_evaluated_too(site: Site, job: TrainingJob, task: EvaluatedTask) -> None:
+    hospital, document = opened(site, job, task)
+    counted = hospital.evaluate_release(document)
+    assert isinstance(counted.noised, np.ndarray)
+    assert counted.noised.shape == (sheet_of(task).size,)
+    found = json.loads((page_folder(site) / "evaluation.json").read_text())["models"]["release"]
+    assert found["classified"]["true_positives"] + found["classified"]["false_negatives"] > 0
+    assert found["calibrated"]["ece"]["value"] >= 0
+
+
+def test_whole_images_are_evaluated_by_the_hospitals_table(site: Site) -> None:
+    table = "".join(f"north{number:02d},{('dark', 'bright')[number % 2]}\n" for number in range(12))
+    (site.folder / "classes.csv").write_text(f"image,class\n{table}")
+    site.edit(lambda text: text.replace('images = "images"', 'images = "images"\nimage_classes = "classes.csv"'))
+    placed = classifying(JOB)
+    task = placed.task.model_copy(update={"of": "image", "classes": ("dark", "bright"), "positive": "bright"})
+    hospital, document = opened(site, placed.model_copy(update={"task": task}), "classification")
+    hospital.evaluate_release(document)
+    found = json.loads((page_folder(site) / "evaluation.json").read_text())["models"]["release"]
+    matrix = [found["classified"][name] for name in ("true_positives", "false_negatives")]
+    others = [found["classified"][name] for name in ("false_positives", "true_negatives")]
+    assert sum(matrix) + sum(others) == found["scans"] == found["patients"]
+    assert sum(matrix) > 0
+    assert sum(others) > 0
+
+
+def test_a_release_that_is_not_installed_or_is_another_is_not_evaluated(site: Site) -> None:
+    hospital = site.open()
+    parts, other = release_of(JOB), release_of(JOB, initial_weights(JOB) + np.float32(1))
+    document = hospital.accept(signed(evaluation_of(evaluation_job(), parts)))
+    with pytest.raises(ReleaseRefused, match="not_installed"):
+        hospital.evaluate_release(document)
+    install(hospital, other, weights_sha256=parse_passport(other.passport).weights_sha256)
+    with pytest.raises(JobRefused, match="model_changed"):
+        hospital.evaluate_release(document)
+    wrong = hospital.accept(signed(evaluation_of(evaluation_job("structures"), other)))
+    with pytest.raises(JobRefused, match="other_task"):
+        hospital.evaluate_release(wrong)

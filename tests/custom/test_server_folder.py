@@ -1,0 +1,125 @@
+"""Which folders the server takes as a job: what our coordinator writes passes, every difference is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fedward.errors import JobRefused
+from fedward.settings.job import PublishJob, TrainingJob
+from fedward_flare.job_config import SERVER_CONFIG
+from fedward_flare.jobs import RELEASE, SERVER_APP, export, prepare
+from fedward_flare.server_folder import ServerJobValidator, check_server_folder
+from fedward_flare.workdir import Workdir
+
+CONFIG = f"config/{SERVER_CONFIG}"
+SIGNATURES = (".__nvfl_sig.json", ".__nvfl_submitter.crt")
+
+
+def sign(folder: Path) -> Path:
+    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        for name in SIGNATURES:
+            (place / name).write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def application(job: TrainingJob, workdir: Workdir, tmp_path: Path) -> Path:
+    return sign(export(prepare(job, workdir), tmp_path / "job") / SERVER_APP)
+
+
+def test_what_our_coordinator_writes_is_taken(application: Path) -> None:
+    check_server_folder(application)
+    assert ServerJobValidator().validate(str(application)) == ("", {})
+
+
+def test_a_release_and_its_large_model_travel_with_a_publishing_job(workdir: Workdir, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    release.mkdir()
+    (release / "model.safetensors").write_bytes(bytes(1_000_000))
+    for part in ("passport.json", "passport.sig"):
+        (release / part).write_bytes(b"{}")
+    prepared = prepare(PublishJob(kind="publish", name="publish"), workdir, release=release)
+    application = sign(export(prepared, tmp_path / "job") / SERVER_APP)
+    assert (application / RELEASE / "model.safetensors").exists()
+    check_server_folder(application)
+
+
+def add(name: str, content: str = "{}") -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+    return change
+
+
+def edit(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        config = json.loads((folder / CONFIG).read_text())
+        change(config)
+        (folder / CONFIG).write_text(json.dumps(config))
+
+    return apply
+
+
+CHANGES = {
+    "code": (add("custom/evil.py"), "custom_code"),
+    "code beside the configuration": (add("config/evil.py"), "not_plain_json"),
+    "hocon beside": (add("config/config_fed_server.conf", "a = ${HOME}"), "not_plain_json"),
+    "yaml beside": (add("config/config_fed_server.yml", "a: 1"), "not_plain_json"),
+    "hocon inside": (add(CONFIG, 'include file("/etc/passwd")'), "not_plain_json"),
+    "another configuration": (add("config/other.json"), "unexpected_file"),
+    "a pickle": (add("release/model.pkl"), "unexpected_file"),
+    "a deep folder": (add("release/deep/model.json"), "unexpected_file"),
+    "a large passport": (add("release/passport.json", " " * (256 * 1024 + 1)), "file_too_large"),
+    "no configuration": (lambda folder: (folder / CONFIG).unlink(), "unexpected_configuration"),
+    "an extra key": (edit(lambda config: config.update(handlers=[])), "unexpected_configuration"),
+    "a component": (
+        edit(lambda config: config["components"].append({"path": "os.system"})),
+        "unexpected_configuration",
+    ),
+    "two workflows": (edit(lambda config: config["workflows"].append({})), "unexpected_configuration"),
+    "a class of the stock": (
+        edit(lambda config: config["workflows"][0].update(path="nvflare.app_common.workflows.fedavg.FedAvg")),
+        "class_not_allowed",
+    ),
+    "an imported class": (
+        edit(lambda config: config["workflows"][0].update(path="fedward_flare.controllers.Path")),
+        "class_not_allowed",
+    ),
+    "another kind's controller": (
+        edit(lambda config: config["workflows"][0].update(path="fedward_flare.once_controllers.InferenceController")),
+        "unexpected_configuration",
+    ),
+    "an argument with a path": (
+        edit(lambda config: config["workflows"][0]["args"].update(folder="/etc")),
+        "unexpected_configuration",
+    ),
+    "a variable for a job": (
+        edit(lambda config: config["workflows"][0]["args"].update(signed_job="{HOME}")),
+        "unexpected_configuration",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_difference_is_refused_by_its_code(name: str, application: Path) -> None:
+    change, code = CHANGES[name]
+    change(application)
+    with pytest.raises(JobRefused, match=f"^{code}$"):
+        check_server_folder(application)
+    assert ServerJobValidator().validate(str(application)) == (code, {})
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic", "hard"])
+def test_a_link_is_refused(link: Callable[[Path, Path], None], application: Path, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere"
+    target.write_bytes((application / CONFIG).read_bytes())
+    (application / CONFIG).unlink()
+    link(target, application / CONFIG)
+    with pytest.raises(JobRefused, match="linked_file"):
+        check_server_folder(application)
