@@ -87,7 +87,7 @@ JOB = {
     "task": {"kind": "segmentation", "classes": ["lesion"], "measure": "dice"},
     "network": {"name": "unet3d", "channels": [8, 16, 32], "residual_units": 0},
     "training": {
-        "rounds": 25,
+        "rounds": 50,
         "steps_per_round": 40,
         "batch_size": 8,
         "patch_size": [16, 16, 16],
