@@ -21,8 +21,12 @@ from fedward.models.weights import flattened, layout_of
 from fedward.release.package import read_parts, verify_release
 from fedward.release.passport import TrainedOn
 from fedward.report.document import Report
-from fedward.settings.algorithms import FedOpt
+from fedward.settings.algorithms import FedBN, FedOpt, Scaffold
 from fedward.settings.job import InferenceJob, PrivateTraining, PublishJob, Sites
+from fedward.settings.site import read_site_settings
+from fedward.site_own import OwnNumbers, norms_folder
+from fedward.store.vault import Vault
+from fedward.training.own import norms_of
 from fedward_flare import processes
 from fedward_flare.jobs import prepare
 from fedward_flare.releases import release_job
@@ -107,6 +111,41 @@ def test_a_classifier_is_trained_over_an_encrypted_sum_by_an_adaptive_server_and
         assert {(one.model.name, one.lesion_model.name, one.findings.task) for one in reports} == {
             ("judge", "detector", "classification")
         }
+
+
+def test_scaffold_sums_under_encryption_with_one_control_for_all_hospitals(federation: Federation) -> None:
+    job = training_job(mode="secure-sum", steps=3)
+    training = job.training.model_copy(update={"optimiser": "sgd", "learning_rate": 0.1, "schedule": "constant"})
+    job = job.model_copy(update={"algorithm": Scaffold(name="scaffold"), "training": training})
+    finished = federation.run(job)
+    # The hospitals sign the hash of model and control: a hospital with another one would be in no sum.
+    assert finished.record.status == "completed"
+    assert [sorted(entry.weights) for entry in finished.record.rounds] == [sorted(NAMES)] * 2
+    assert all(not entry.failures for entry in finished.record.rounds)
+
+
+def test_each_hospital_keeps_its_own_norms_and_runs_the_release_with_them(federation: Federation) -> None:
+    job = training_job(mode="secure-sum").model_copy(update={"algorithm": FedBN(name="fedbn"), "name": "own_norms"})
+    finished = federation.run(job)
+    assert finished.record.status == "completed"
+    assert finished.model is not None
+    flat, mask = flattened(layout_of(build(job.network, task=job.task)), load_file(finished.model)), norms_of(job)
+    start = initial_weights(job)
+    np.testing.assert_array_equal(flat[mask], start[mask])
+    assert (flat[~mask] != start[~mask]).mean() > 0.9
+    sites = [read_site_settings(federation.workdir.site_file(name)) for name in NAMES]
+    own = [
+        OwnNumbers(norms_folder(site.state, finished.record.id), Vault.open(site.sealing_key)).after(2)
+        for site in sites
+    ]
+    assert len({numbers.tobytes() for numbers in own}) == len(NAMES)
+    release = release_job(finished, federation.workdir)
+    everybody = Sites(minimum=4, deadline_s=120)
+    publish = prepare(PublishJob(kind="publish", name="publish", sites=everybody), federation.workdir, release=release)
+    infer = prepare(InferenceJob(kind="infer", name="infer", sites=everybody), federation.workdir)
+    for one in (publish, infer):
+        record = federation.session.watch(federation.session.submit(one), timeout_s=180).record
+        assert {site: outcome.code for site, outcome in record.sites.items()} == dict.fromkeys(NAMES, "done")
 
 
 def test_a_private_job_is_charged_at_every_hospital_until_the_cap_refuses(federation: Federation) -> None:
