@@ -10,17 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from fedward.evaluation.ranges import collected
+from fedward.federation.averaging import apply_update
 from fedward.federation.record import JobRecord, RoundRecord
-from fedward.hospital import Hospital, TrainedRound
+from fedward.hospital import Hospital, RoundTask, TrainedRound
 from fedward.identity.certificates import fingerprint
 from fedward.identity.document import Candidate, JobDocument, SignedJob, new_job_document, sign_job
+from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.weights import layout_of, named
 from fedward.release.gate import FIRST_RELEASE, GateStatement
 from fedward.release.make import make_release
 from fedward.release.package import ReleaseParts, model_bytes
 from fedward.release.passport import Passport
-from fedward.settings.job import Job, PublishJob, Sites
+from fedward.settings.job import Job, PublishJob, Sites, TrainingJob
 from release_cases import CERTIFICATE, KEY, ROOT
 from tiny_federation import SITE_FILE, write_archive
 from trust_cases import NOW, PROJECT, pem, pem_of, rsa_key
@@ -124,3 +126,14 @@ class Trained:
             key=KEY,
             certificate=CERTIFICATE,
         )
+
+
+def train_at(hospital: Hospital, job: TrainingJob) -> Trained:
+    """Train a job of two rounds at one hospital, which plays the whole federation."""
+    document = hospital.accept(signed(document_of(job)))
+    weights, rounds = initial_weights(job), []
+    for number in (1, 2):
+        rounds.append(hospital.train_round(RoundTask(document=document, number=number, weights=weights)))
+        weights = apply_update(weights, rounds[-1].update)
+    hospital.evaluate(RoundTask(document=document, number=3, weights=weights))
+    return Trained(document, tuple(rounds), weights)

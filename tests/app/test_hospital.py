@@ -21,7 +21,7 @@ from fedward.release.passport import parse_passport
 from fedward.report.document import Report
 from fedward.settings.job import TrainingJob
 from fedward.store.releases import active_release
-from hospital_cases import Site, Trained, document_of, make_site, publishing, signed, signer
+from hospital_cases import Site, Trained, document_of, make_site, publishing, signed, signer, train_at
 from tiny_federation import classifying, multitasking, training_job
 from trust_cases import NOW, inference_job
 
@@ -53,15 +53,9 @@ def test_what_training_images_are_like_leaves_a_job_without_privacy_only_where_t
 
 
 def train(hospital: Hospital, job: TrainingJob = JOB) -> Trained:
-    document = hospital.accept(signed(document_of(job)))
-    weights, rounds = initial_weights(job), []
-    for number in (1, 2):
-        task = RoundTask(document=document, number=number, weights=weights)
-        rounds.append(hospital.train_round(task))
-        weights = apply_update(weights, rounds[-1].update)
-    evaluated = hospital.evaluate(RoundTask(document=document, number=3, weights=weights))
-    assert evaluated.weight == 10
-    return Trained(document, tuple(rounds), weights)
+    trained = train_at(hospital, job)
+    assert [round_.weight for round_ in trained.rounds] == [10, 10]
+    return trained
 
 
 def first_round(document: JobDocument, weights: np.ndarray) -> RoundTask:
@@ -180,12 +174,14 @@ def test_a_classification_judges_the_lesions_of_the_segmentation_that_the_site_f
     }
 
 
-def test_a_classification_without_lesions_refuses_a_series_that_it_cannot_see_as_a_whole(site: Site) -> None:
+def test_a_classification_of_places_without_a_segmentation_stays_a_candidate(site: Site) -> None:
     hospital = site.open()
     publish(hospital, classifying(JOB))
-    counts = hospital.infer(hospital.accept(signed(document_of(inference_job()))))
-    assert counts == {"findings": 0, "no_findings": 0, "refused": 10, "other_modality": 0}
-    assert {report.refusal.code for report in reports_of(site, "ball-1")} == {"no_lesion_source"}
+    with pytest.raises(ReleaseRefused, match="no_active_model"):
+        active_release(hospital.database)
+    with pytest.raises(ReleaseRefused, match="no_lesion_source") as refused:
+        hospital.activate("ball-1")
+    assert "lesions_from names none" in refused.value.detail
 
 
 def second_round(site: Site, *, forget: bool = False) -> np.ndarray:

@@ -11,15 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from fedward.dicom.volume import Volume
-from fedward.errors import ReleaseRefused, Stopped
+from fedward.errors import Stopped
 from fedward.evaluation.calibration import with_temperature
 from fedward.imaging.centred import Voxel
-from fedward.imaging.grid import ModelImage
+from fedward.imaging.grid import ModelImage, model_grid
 from fedward.inference.findings import Assessment, ClassProbability, Findings
 from fedward.inference.lesions import Inference
 from fedward.inference.model import LoadedModel
 from fedward.models.places import answers_around
 from fedward.models.runtime import Runtime
+from fedward.models.sliding_window import grid_of
 from fedward.settings.tasks import Classification, MultiTask
 
 #: Patches at a time.
@@ -61,6 +62,7 @@ def assess_lesions(model: LoadedModel, found: Inference, answers: Answers) -> In
 
 def assess_image(model: LoadedModel, volume: Volume, answers: Answers) -> Inference:
     """Give what the model says of a series as a whole, from its one answer."""
+    shape = model_grid(grid_of(volume), model.input.spacing_mm).shape
     (assessment,) = assessments_of(model, answers)
     findings = Findings(
         study_instance_uid=volume.study_instance_uid,
@@ -68,6 +70,7 @@ def assess_image(model: LoadedModel, volume: Volume, answers: Answers) -> Infere
         task="classification",
         kind="image",
         assessment=assessment,
+        only_middle=any(size > window for size, window in zip(shape, model.patch_size, strict=True)),
     )
     nothing = np.zeros(volume.array.shape, dtype=np.uint8)
     nothing.setflags(write=False)
@@ -84,19 +87,8 @@ def assessments_of(model: LoadedModel, answers: Answers) -> tuple[Assessment, ..
     )
 
 
-def middle_of(image: ModelImage, model: LoadedModel) -> Voxel:
-    """Give the voxel around which the model's window holds the whole image.
-
-    Raises:
-        ReleaseRefused: ``no_lesion_source``: the image is larger than the window.
-    """
-    if any(size > window for size, window in zip(image.array.shape, model.patch_size, strict=True)):
-        raise ReleaseRefused(
-            "no_lesion_source",
-            f"{model.facts.name} sees {list(model.patch_size)} voxels of {list(model.input.spacing_mm)} mm at a time, "
-            f"the series has {list(image.array.shape)}: it needs a segmentation release whose lesions it judges "
-            "([inference] lesions_from in the site file, or fedward infer --lesions-from)",
-        )
+def middle_of(image: ModelImage) -> Voxel:
+    """Give the voxel around which a classifier of whole images looks, as in training."""
     first, second, third = (size // 2 for size in image.array.shape)
     return first, second, third
 
@@ -132,8 +124,7 @@ def ask_places(
 
 def assessment_of(model: LoadedModel, logits: NDArray[np.float64], *, diameter_mm: float | None = None) -> Assessment:
     """Turn one place's logits, shape ``(class,)``, into probabilities and a call."""
-    task = assessing(model)
-    calibration = model.own.calibration if model.own else None
+    task, calibration = assessing(model), model.calibration
     exact = with_temperature(logits[None], calibration.temperature if calibration else 1.0)[0]
     # What a report shows is what it decides by.
     shown = [round(float(value), _DIGITS) for value in exact]

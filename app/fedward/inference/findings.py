@@ -120,6 +120,7 @@ class Findings(_Value):
         lesions: By number.
         left_out: Regions beyond the largest ones that are listed: a model that finds so many does not fit the image.
         assessment: Of the whole image; None for the other kinds.
+        only_middle: Whether the image is larger than what the model looks at: then it saw its middle alone.
     """
 
     study_instance_uid: str
@@ -131,6 +132,7 @@ class Findings(_Value):
     lesions: tuple[Lesion, ...] = ()
     left_out: Annotated[int, Field(ge=0)] = 0
     assessment: Assessment | None = None
+    only_middle: bool = False
 
     @model_validator(mode="after")
     def _every_place_is_assessed_where_any_is(self) -> Self:

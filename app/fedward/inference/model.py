@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from fedward.inference.own_record import OwnRecord
+from fedward.inference.own_record import Calibration, OwnRecord
 from fedward.release.passport import TrainedOn
 from fedward.settings.job import Input
 from fedward.settings.tasks import AnyTask, Classification, Segmentation
@@ -87,6 +87,11 @@ class LoadedModel:
     detector: LoadedModel | None = None
     own: OwnRecord | None = None
     trained_on: TrainedOn | None = None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How this hospital turns its logits into probabilities; None leaves them as they are."""
+        return self.own.calibration if self.own else None
 
     @property
     def outliner(self) -> LoadedModel | None:

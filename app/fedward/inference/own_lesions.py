@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -21,18 +22,16 @@ from fedward.evaluation.calibration import (
 from fedward.evaluation.importance import measurement_importances
 from fedward.evaluation.regions import find_regions
 from fedward.imaging.splits import assign, read_split_key
-from fedward.inference.assessment import assessing
+from fedward.inference.assessment import Answers, assessing
+from fedward.inference.lesions import Inference
 from fedward.inference.load import Chosen, load_chosen
 from fedward.inference.model import LoadedModel
 from fedward.inference.own_record import Association, Calibration, Measurement, OwnRecord, write_own_record
 from fedward.inference.predict import ask_volume
 from fedward.models.runtime import Runtime
 from fedward.randomness import Secret
-from fedward.release.detector import find_detector
-from fedward.release.model_store import find_installed, load_installed
 from fedward.settings.site import SiteSettings
-from fedward.settings.tasks import Classification, MultiTask, Segmentation
-from fedward.store.database import Database
+from fedward.settings.tasks import Classification, MultiTask, Segmentation, is_of_images
 
 #: Fewer judged lesions, or fewer of either kind, do not settle a temperature.
 MINIMUM_JUDGED, MINIMUM_OF_A_KIND = 20, 5
@@ -86,22 +85,19 @@ def study_own_lesions(
         ValueError: the model only outlines.
     """
     task, key, seen, randomness = assessing(model), read_split_key(site.state), _Seen(), Secret()
-    labelled = [study for study in studies if study.has_label and study.modality == model.input.modality]
-    for number, study in enumerate(labelled, start=1):
+    known = [study for study in studies if study.modality == model.input.modality and _is_labelled(study, task)]
+    for number, study in enumerate(known, start=1):
         patient = site.patient_of(study.patient_key)
-        try:
+        is_validation = assign(patient, key=key, split=site.split) == "validation"
+        with suppress(SeriesRefused, LabelRefused):
             volume = study.read()
-            label = study.read_label(task.label_classes, volume)
-        except (SeriesRefused, LabelRefused):
-            label = None
-        if label is not None:
-            for values, positive in measured_lesions(label, volume, task):
-                seen.measured.append(values)
-                seen.measured_positive.append(positive)
-                seen.patients.append(patient)
-            if assign(patient, key=key, split=site.split) == "validation":
-                _judge(seen, model, volume, label, runtime=runtime, randomness=randomness)
-        progress(number, len(labelled))
+            label = None if is_of_images(task) else study.read_label(task.label_classes, volume)
+            if label is not None:
+                _measure(seen, label, volume, task, patient=patient)
+            if is_validation and (label is not None or is_of_images(task)):
+                found, answers = ask_volume(model, volume, runtime=runtime, randomness=randomness)
+                _hold_against(seen, found, answers, label, task, image_class=study.image_class)
+        progress(number, len(known))
     return OwnRecord(
         model_sha256=model.facts.model_sha256,
         detector_sha256=model.detector.facts.model_sha256 if model.detector else None,
@@ -112,30 +108,26 @@ def study_own_lesions(
     )
 
 
-def calibrate_installed(
+def calibrate_release(
     site: SiteSettings,
-    database: Database,
-    reference: str,
+    chosen: Chosen,
     *,
     now: datetime,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> OwnRecord:
-    """Study the installed release ``NAME-NUMBER`` on the site's own data, and keep the record.
+    """Study an installed release on the site's own data, and keep the record.
 
     Raises:
-        ReleaseRefused: it is not installed, has been altered, or judges nothing (``nothing_to_calibrate``);
-            ``no_lesion_source``.
+        ReleaseRefused: it judges nothing (``nothing_to_calibrate``).
         SourceError, StoreError: see :mod:`fedward.errors`.
     """
-    stored = find_installed(database, reference)
-    release = load_installed(stored, state=site.state)
-    if isinstance(release.passport.task, Segmentation):
-        raise ReleaseRefused("nothing_to_calibrate", f"{reference} outlines and judges nothing")
-    chosen = Chosen(release, find_detector(release, site, database))
+    passport = chosen.release.passport
+    if isinstance(passport.task, Segmentation):
+        raise ReleaseRefused("nothing_to_calibrate", f"{passport.name}-{passport.number} outlines and judges nothing")
     model, runtime = load_chosen(chosen, site.compute)
     studies = [study for source in site.data for study in open_source(source).studies()]
     record = study_own_lesions(model, studies, site, runtime=runtime, now=now, progress=progress)
-    write_own_record(record, state=site.state, name=stored.name, number=stored.number)
+    write_own_record(record, state=site.state, name=passport.name, number=passport.number)
     return record
 
 
@@ -189,23 +181,37 @@ def measured_lesions(
         yield values, _is_positive(label.array[region.box][region.mask], task)
 
 
-def _judge(
-    seen: _Seen, model: LoadedModel, volume: Volume, label: Label, *, runtime: Runtime, randomness: Secret
+def _is_labelled(study: StudyCase, task: Classification | MultiTask) -> bool:
+    return study.image_class in task.answers if is_of_images(task) else study.has_label
+
+
+def _measure(seen: _Seen, label: Label, volume: Volume, task: Classification | MultiTask, *, patient: str) -> None:
+    for values, positive in measured_lesions(label, volume, task):
+        seen.measured.append(values)
+        seen.measured_positive.append(positive)
+        seen.patients.append(patient)
+
+
+def _hold_against(
+    seen: _Seen,
+    found: Inference | None,
+    answers: Answers,
+    label: Label | None,
+    task: Classification | MultiTask,
+    *,
+    image_class: str,
 ) -> None:
-    """Ask the model about what it finds, and keep what the label knows of it."""
-    task = assessing(model)
-    found, answers = ask_volume(model, volume, runtime=runtime, randomness=randomness)
-    if found is None:
+    """Keep those of the model's answers of which the label, or the site's table of image classes, knows the truth."""
+    if found is None or label is None:
         seen.logits.append(answers.logits[0])
-        seen.is_positive.append(bool(label.array.any()))
+        seen.is_positive.append(image_class == task.positive)
         return
     for lesion, logits in zip(found.findings.lesions, answers.logits, strict=True):
         under = label.array[found.lesion_map == lesion.number]
-        if isinstance(task, MultiTask) and not under.any():
-            # Nobody has said what it is.
-            continue
-        seen.logits.append(logits)
-        seen.is_positive.append(_is_positive(under, task))
+        # Of a lesion that no label touches nobody has said what grade it is; it is no lesion to a classifier's label.
+        if under.any() or isinstance(task, Classification):
+            seen.logits.append(logits)
+            seen.is_positive.append(_is_positive(under, task))
 
 
 def _is_positive(labels: NDArray[np.uint8], task: Classification | MultiTask) -> bool:

@@ -17,7 +17,7 @@ from fedward.inference.model import LoadedModel
 from fedward.models.runtime import Runtime
 from fedward.models.sliding_window import grid_of, predict_image
 from fedward.randomness import Secret
-from fedward.settings.tasks import MultiTask, Segmentation
+from fedward.settings.tasks import MultiTask, Segmentation, is_of_images
 
 
 class VoxelAnswers(torch.nn.Module):
@@ -45,8 +45,8 @@ def infer_volume(
 ) -> Inference:
     """Run ``model`` over ``volume`` and measure what it finds, on the volume's own grid.
 
-    Segmentation and multi-task outline what they find. A classification judges each lesion that its detector outlines,
-    or, without a detector, the image as a whole.
+    Segmentation and multi-task outline what they find. A classification of places judges each lesion that its detector
+    outlines, one of whole images the image.
 
     Args:
         model: An activated release.
@@ -57,8 +57,8 @@ def infer_volume(
         should_stop: Asked between windows.
 
     Raises:
-        ReleaseRefused: ``wrong_modality``, the model was trained on another one; ``no_lesion_source``, the image is
-            larger than what a classification without a detector sees.
+        ReleaseRefused: ``wrong_modality``, the model was trained on another one.
+        ValueError: a classification of places without a detector.
         Stopped: ``aborted``, when ``should_stop`` says so.
     """
     if volume.modality != model.input.modality:
@@ -84,13 +84,13 @@ def ask_volume(
 ) -> tuple[Inference | None, Answers]:
     """Give the lesions that a classifier or a multi-task model is to judge, and its bare answers on each in order.
 
-    Arguments and errors as in :func:`infer_volume`. Without a detector a classifier gives None, and its one answer on
-    the whole image.
+    Arguments and errors as in :func:`infer_volume`. A classifier of whole images gives None, and its one answer.
     """
     image = image or to_model_grid(volume, model.input)
+    if is_of_images(model.task):
+        return None, ask_places(model, image, [middle_of(image)], runtime=runtime, should_stop=should_stop)
     if model.outliner is None:
-        places = [middle_of(image, model)]
-        return None, ask_places(model, image, places, runtime=runtime, should_stop=should_stop)
+        raise ValueError(f"{model.facts.name} judges lesions and has no detector")
     seen = image if model.outliner is model else None
     found = _outlined(model.outliner, volume, seen, runtime=runtime, randomness=randomness, should_stop=should_stop)
     places = [voxel_at(core, image) for core in lesion_cores(found.lesion_map, volume.affine)]

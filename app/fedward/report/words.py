@@ -48,7 +48,7 @@ PAGE = MappingProxyType(
         "slice": "Slice",
         "image_number": "Image no.",
         "position": "Centre in the patient",
-        "probability": "Mean probability",
+        "probability": "Mean probability of the outline",
         "measuring_note": (
             "Axes are measured in the slice where the long axis is longest, the short axis at a right angle to it. "
             "Slices count from 1 in the volume's order; the image number is the Instance Number that a viewer shows. "
@@ -113,6 +113,7 @@ _MEASURES = {
     "lesion_dice": "mean lesion Dice",
     "dice": "mean Dice",
     "auc": "AUC of lesions against other places of their scans",
+    "brier": "mean Brier score, turned so that 1 is certain and right:",
     "lesion": "mean over lesions of their Dice and of whether they are called rightly",
 }
 
@@ -139,7 +140,7 @@ def explanation(findings: Findings) -> str:
     if not findings.lesions:
         return f"The model marked no region{_limits(findings)} in this series. That does not prove that there is none."
     listed = f"Every connected region{_limits(findings)} that the model marked is listed, by falling long axis."
-    return f"{listed} {_calling('One', findings.assessed[0])}" if findings.assessed else listed
+    return f"{listed} {_calling('A lesion', findings.assessed[0])}" if findings.assessed else listed
 
 
 def _calling(what: str, assessment: Assessment) -> str:
@@ -210,6 +211,18 @@ def left_out(findings: Findings) -> str:
         f"{findings.left_out} smaller regions are not listed. "
         "A model that marks so many does not fit this image; do not rely on any of them."
     )
+
+
+def only_middle(findings: Findings) -> str:
+    """Warn where the model did not see all of an image; empty where it did."""
+    if not findings.only_middle:
+        return ""
+    return "The image is larger than what the model looks at: it saw its middle alone, and knows nothing of the rest."
+
+
+def probability(value: float) -> str:
+    """Write a probability; one that its rounding makes 0 or 1 is neither."""
+    return "< 0.001" if value < 0.001 else "> 0.999" if value > 0.999 else f"{value:.3f}"
 
 
 def pictures_left_out(shown: int, count: int) -> str:

@@ -198,11 +198,18 @@ class Split(Settings):
 
 
 class Compute(Settings):
-    """What the hospital's machine gives to the work. ``threads`` 0 leaves the choice to PyTorch."""
+    """What the hospital's machine gives to the work.
+
+    Attributes:
+        threads: 0 leaves the choice to PyTorch.
+        compile: Whether networks are compiled (``torch.compile``, which needs a C++ compiler) before they train;
+            ``auto`` compiles at a job's start, measures, and goes on compiled where that is clearly faster.
+    """
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: Annotated[int, Field(ge=0, le=256)] = 0
+    compile: Literal["off", "auto", "on"] = "off"
     memory_cases: Annotated[int, Field(ge=1)] = 200
 
 
@@ -218,7 +225,7 @@ class Inference(Settings):
     Attributes:
         studies: All, or only those of the patients kept for testing.
         lesions_from: A segmentation release that was activated here, by its name without the number: its latest
-            activated one finds the lesions that an active classification judges. Empty: it judges whole images.
+            activated one finds the lesions that an active classification of places judges.
         uncertainty: How the model's doubt is measured: by passes with dropout, by the releases of the model's name that
             were activated here, or not at all.
         passes: Of Monte-Carlo dropout; more take longer, and only around what was found.

@@ -167,25 +167,30 @@ def test_a_classifier_judges_the_lesions_that_its_detector_finds_on_its_own_grid
     assert (truth[result.lesion_map == 1] == 2).mean() > 0.9
 
 
-def test_a_classifier_without_a_detector_judges_an_image_that_it_sees_as_a_whole(model: LoadedModel) -> None:
-    judging = replace(model, network=BrightMiddle(), task=BRIGHTNESS, patch_size=(16, 16, 16))
+def test_a_classifier_of_whole_images_looks_at_their_middle(model: LoadedModel) -> None:
+    whole = BRIGHTNESS.model_copy(update={"of": "image"})
+    judging = replace(model, network=BrightMiddle(), task=whole, patch_size=(16, 16, 16))
     affine = np.array([[0, 0, 1.0, 0], [0, 1.0, 0, 0], [1.0, 0, 0, 0], [0, 0, 0, 1.0]])
-    for value, called in ((100, "bright"), (-900, "dull")):
-        array = np.full((12, 16, 10), -900, np.float32)
-        array[4:8, 6:10, 3:7] = value
+    for shape, value, called in (
+        ((12, 16, 10), 100, "bright"),
+        ((12, 16, 10), -900, "dull"),
+        ((20, 18, 30), 0, "bright"),
+    ):
+        array = np.full(shape, -900, np.float32)
+        array[tuple(slice(size // 2 - 2, size // 2 + 2) for size in shape)] = value
         volume = Volume(array, affine, "CT", "p", "1.2", "1.2.3")
         result = infer_volume(judging, volume, runtime=Runtime(), randomness=Secret())
         assert (result.findings.kind, result.findings.lesions) == ("image", ())
         assert result.findings.assessment.called == called
         assert result.findings.has_findings == (called == "bright")
+        assert result.findings.only_middle == (shape[0] > 16)
         assert not result.lesion_map.any()
 
 
-def test_an_image_beyond_the_window_of_a_classifier_without_a_detector_is_refused(model: LoadedModel) -> None:
+def test_a_classifier_of_places_without_a_detector_judges_nothing(model: LoadedModel) -> None:
     judging = replace(model, network=BrightMiddle(), task=BRIGHTNESS, patch_size=(16, 16, 16))
-    with pytest.raises(ReleaseRefused, match="no_lesion_source") as refused:
+    with pytest.raises(ValueError, match="has no detector"):
         infer_volume(judging, with_two_balls()[0], runtime=Runtime(), randomness=Secret())
-    assert "lesions_from" in refused.value.detail
 
 
 def test_no_lesion_is_nothing_to_judge(model: LoadedModel) -> None:

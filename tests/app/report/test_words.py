@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fedward.inference.findings import Findings
+from fedward.inference.findings import Assessment, Findings
 from fedward.inference.model import LoadedModel
 from fedward.report import words
 
@@ -73,3 +73,42 @@ def test_a_sentence_begins_with_a_capital_and_ends_with_a_stop() -> None:
     assert words.sentence("slice 3 is missing") == "Slice 3 is missing."
     assert words.sentence("Done.") == "Done."
     assert words.sentence("") == ""
+
+
+SAID = {
+    "probabilities": [
+        {"class_name": "benign", "probability": 0.3},
+        {"class_name": "malignant", "probability": 0.7},
+    ],
+    "positive": "malignant",
+    "operating_point": 0.5,
+    "called": "malignant",
+}
+
+
+def test_an_image_is_called_and_what_that_is_worth_is_said() -> None:
+    judged = findings(task="classification", kind="image", assessment=SAID)
+    assert words.headline(judged) == "The image is called malignant"
+    assert "as a whole and outlined nothing. It is called malignant from a probability of 0.5 on." in (
+        words.explanation(judged)
+    )
+    bare, calibrated = (Assessment.model_validate({**SAID, "calibrated_on": count}) for count in (None, 1))
+    assert "are not calibrated. A call is not a diagnosis." in words.assessment_note(bare)
+    assert "calibrated on 1 lesion of this hospital's own patients" in words.assessment_note(calibrated)
+
+
+def test_what_a_model_did_not_see_of_an_image_is_a_warning() -> None:
+    judged = findings(task="classification", kind="image", assessment=SAID)
+    assert words.only_middle(judged) == ""
+    assert "saw its middle alone" in words.only_middle(judged.model_copy(update={"only_middle": True}))
+
+
+def test_no_probability_is_written_as_certainty() -> None:
+    assert [words.probability(value) for value in (0.0, 0.0004, 0.001, 0.5, 0.999, 1.0)] == [
+        "< 0.001", "< 0.001", "0.001", "0.500", "0.999", "> 0.999",
+    ]  # fmt: skip
+
+
+def test_a_measurement_without_words_keeps_its_name() -> None:
+    assert words.measurement("axes_ratio") == "Short over long axis"
+    assert words.measurement("sphericity") == "sphericity"

@@ -6,7 +6,6 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from fedward.report.document import Report
 from fedward.report.schema import schema_text
 from fedward.report.write import folder_name, write_refusal, write_report
 from fedward.settings.job import Segmentation
+from report_page import Page
 
 CREATED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 REFUSED = Verdict(
@@ -35,33 +35,6 @@ REFUSED = Verdict(
     files=("a/1.dcm", "a/2.dcm"),
 )
 WHOLE = {"report.json", "report.html", "segmentation.dcm"}
-
-
-class Page(HTMLParser):
-    """What a browser would fetch from elsewhere, and the text that it would show."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.text: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "data"}]
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text.append(data)
-
-    @property
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split())
 
 
 def write(out: Path, volume: Volume, labels: np.ndarray, model: LoadedModel, find) -> Path:
