@@ -61,7 +61,7 @@ from fedward_flare.jobs import read_job
 
 JOBS = ("lung_nodule_segmentation", "lung_nodule_classification", "lung_nodule_multitask")
 
-PATIENTS = 6
+PATIENTS = 4
 
 #: Turns of each side in training and in inference, and the training steps of a turn; the first step of a turn, with its
 #: allocations, does not count.
@@ -348,12 +348,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
     results: dict[str, dict[str, Any]] = {name: {} for name in runtimes()}
+    results["threads"] = {"torch": torch.get_num_threads()}
     with tempfile.TemporaryDirectory() as folder:
         for job, scans in scans_for(jobs(), Path(folder)):
             for name, runtime in runtimes().items():
                 results[name][job.network.name] = compare(job, scans, runtime)
-    results["threads"] = {"torch": torch.get_num_threads()}
-    arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+                arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))
 
 
