@@ -18,14 +18,15 @@ from fedward.models.networks import build
 from fedward.models.runtime import Runtime
 from fedward.randomness import Secret
 from fedward.settings.job import Input, Window
-from fedward.settings.networks import AnyNetwork, UNet3D
+from fedward.settings.networks import AnyNetwork, DenseNet3D, UNet3D
 from fedward.settings.site import Inference as Asked
-from fedward.settings.tasks import AnyTask, Segmentation
+from fedward.settings.tasks import AnyTask, Classification, Segmentation
 from fedward.training.segmentation_loss import segmentation_loss
 from small_cases import AXIAL, affine_of, ball, volume_of
 from trust_cases import NOW
 
 BALL = Segmentation(kind="segmentation", classes=("ball",), measure="lesion_dice", minimum_lesion_mm=3.0)
+PLACES = Classification(kind="classification", classes=("none", "ball"), positive="ball")
 CT = Input(modality="CT", spacing_mm=(2, 2, 2), intensity=Window(kind="window", low=-1000, high=300))
 PATCH = (16, 16, 16)
 SHAPE, SPACING_MM = (24, 32, 36), (2.0, 2.0, 2.0)
@@ -78,6 +79,27 @@ def trained(*, seed: int = 0) -> torch.nn.Module:
             optimiser.zero_grad()
             labels = torch.from_numpy(masks[:, None].astype(np.uint8))
             segmentation_loss(module, torch.from_numpy(images)[:, None], labels, Runtime()).backward()
+            optimiser.step()
+    return module.eval()
+
+
+@cache
+def trained_classifier() -> torch.nn.Module:
+    """Train a DenseNet to tell patches with a ball at their centre from those without one."""
+    affine = affine_of(AXIAL, SPACING_MM)
+    generator = np.random.default_rng(7)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = DenseNet3D(name="densenet3d", growth_rate=8, blocks=(2, 2), dropout=0.2)
+        module = build(network, task=PLACES).train()
+        optimiser = torch.optim.AdamW(module.parameters(), lr=3e-3)
+        for _ in range(60):
+            classes = np.arange(8) % 2
+            masks = np.stack([ball(PATCH, affine, generator.uniform(13, 19, 3), 7.0) * one for one in classes])
+            images = scale_intensity((generator.normal(-700, 100, masks.shape) + 500 * masks).astype(np.float32), CT)
+            optimiser.zero_grad()
+            logits = module(torch.from_numpy(images)[:, None])
+            torch.nn.functional.cross_entropy(logits, torch.from_numpy(classes)).backward()
             optimiser.step()
     return module.eval()
 

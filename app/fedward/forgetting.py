@@ -20,7 +20,7 @@ class Forgotten:
         files: Deleted images and labels.
         reports: Deleted reports.
         jobs: The ids of the training jobs that had charged the patient.
-        releases: Installed releases of these jobs, as NAME-NUMBER.
+        releases: Installed releases of these jobs, and those that descend from one, as NAME-NUMBER.
     """
 
     files: int
@@ -48,6 +48,6 @@ def forget(hospital: Hospital, patient_key: str) -> Forgotten:
         shutil.rmtree(path)
     ledger = hospital.ledger()
     jobs = jobs_of(ledger.entries(), ledger.pseudonym(patient))
-    installed = ((one, load_installed(one, state=site.state)) for one in stored_releases(hospital.database))
-    releases = tuple(f"{one.name}-{one.number}" for one, release in installed if release.passport.job_id in jobs)
+    installed = (load_installed(one, state=site.state).passport for one in stored_releases(hospital.database))
+    releases = tuple(f"{one.name}-{one.number}" for one in installed if not one.trainings.isdisjoint(jobs))
     return Forgotten(sum(count for count, _ in done), len(reports), jobs, releases)

@@ -59,8 +59,8 @@ STREAMS: frozenset[_Pair] = frozenset(
 _PIECES = STREAMS | {(CellChannel.RETURN_ONLY, f"{channel}:{topic}") for channel, topic in STREAMS}
 _STREAM_TOPICS = frozenset({STREAM_DATA_TOPIC, STREAM_ACK_TOPIC, STREAM_ERROR_TOPIC})
 
-#: What the engine writes into every registration and no server needs.
-_ALWAYS_LEFT_OUT = frozenset({"client_ip", "cn__conn_url"})
+#: What the engine writes into every registration and the server only prints: withheld without a line in the audit.
+_ALWAYS_WITHHELD = frozenset({"client_ip"})
 
 _CHANNEL, _TOPIC = MessageHeaderKey.CHANNEL, MessageHeaderKey.TOPIC
 _DEEPEST = 12
@@ -116,9 +116,10 @@ class Sieve:
     def _fields(self, table: Mapping[Any, Any], fields: Mapping[str, Check | None], depth: int) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         for name, value in table.items():
-            if type(name) is not str or name not in fields or depth <= 0:
-                if name not in _ALWAYS_LEFT_OUT:
-                    self.lost.add("other")
+            if name in _ALWAYS_WITHHELD:
+                kept[name] = WITHHELD
+            elif type(name) is not str or name not in fields or depth <= 0:
+                self.lost.add("other")
             elif (check := fields[name]) is NESTED:
                 kept[name] = self._table(value, fields, depth - 1)
             elif check(value, self._own):

@@ -28,8 +28,14 @@ from fedward_flare import tasks
 #: What an error that nobody foresaw is called outside the site; its text stays in the site's own log.
 INTERNAL_ERROR = "internal_error"
 
-#: Every number that a site may tell about a model, by name.
-METRICS = frozenset(get_args(ShareableMetric)) | {TOTAL, PATIENTS}
+_TRAITS = ("slice_spacing", "pixel_spacing", "dark_intensity", "middle_intensity", "bright_intensity")
+
+#: Every number that a site may tell about a model or about what its images are like, by name.
+METRICS = frozenset(get_args(ShareableMetric)) | {
+    TOTAL,
+    PATIENTS,
+    *(f"trained_{trait}_{place:02}" for trait in _TRAITS for place in range(15)),
+}
 
 #: The models of which a site may share a row of exact counts.
 ROWS = frozenset({"release", "local"})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fedward.errors import JobRefused, ReleaseRefused
+from fedward.forgetting import forget
 from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument
 from fedward.inference.load import facts_of
@@ -102,6 +103,21 @@ def test_a_passport_with_an_invented_ancestor_is_not_installed(site: Site) -> No
     line = parse_passport(parts.passport).model_copy(update={"rounds": 99})
     with pytest.raises(ReleaseRefused, match="wrong_descent"):
         cold.release(2, parent=line)
+
+
+def test_a_patient_of_an_ancestor_is_told_of_every_release_that_descends_from_it(site: Site) -> None:
+    hospital = site.open()
+    parts = installed(hospital)
+    (first,) = hospital.ledger().entries().jobs.values()
+    names = {path.name.removesuffix(".nii.gz") for path in (site.folder / "images").iterdir()}
+    patient = min(name for name in names if first.patients.get(hospital.ledger().pseudonym(name)) == "train")
+    for kind in ("images", "labels"):
+        (site.folder / kind / f"{patient}.nii.gz").unlink()
+    warm = trained(hospital, FIRST, document_of(WARM, parts))
+    hospital.install_parts(warm.release(2, parent=parse_passport(parts.passport)))
+    forgotten = forget(hospital, patient)
+    assert warm.document.id not in forgotten.jobs, "the patient was gone before the second training"
+    assert set(forgotten.releases) == {"ball-1", "ball-2"}
 
 
 def test_a_report_calls_a_private_model_with_an_open_ancestor_not_private(site: Site) -> None:

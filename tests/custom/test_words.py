@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,10 +25,12 @@ from fedward.federation.secure_messages import (
     SetUpContent,
     Vote,
 )
-from fedward.hospital import Evaluated, TrainedRound
+from fedward.hospital import OUTCOMES, Evaluated, TrainedRound
 from fedward.identity import canonical
+from fedward.imaging.traits import trait_keys
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Spent
+from fedward.settings.job import Input, Window, ZScore
 from fedward.site_counts import Counted
 from fedward_flare import ckks_exchange, counts_exchange, exchange, sum_exchange, tasks, words
 
@@ -83,7 +86,10 @@ HONEST: dict[str, list[Shareable]] = {
     ],
 }
 CASES = [(kind, answer) for kind, answers in HONEST.items() for answer in answers]
-TEXTS = st.text(min_size=1).filter(lambda text: text not in SITES)
+#: What our own closed lists hold; any other text is foreign.
+KNOWN = {*SITES, *words.METRICS, *words.ROWS, *words.CODES, *OUTCOMES, *words.KINDS, "__headers__", HASH}
+KNOWN |= {name for fields in words.KINDS.values() for name in fields}
+TEXTS = st.text(min_size=1).filter(lambda text: text not in KNOWN and not re.fullmatch("[0-9a-f]{64}", text))
 FOREIGN = st.one_of(
     TEXTS, TEXTS.map(str.encode), st.lists(TEXTS, min_size=1), st.dictionaries(TEXTS, TEXTS, min_size=1)
 )
@@ -183,6 +189,19 @@ def test_an_answer_of_an_unknown_kind_stays(kind: str) -> None:
         words.passed(kind, exchange.pack_done(), NAMES)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Input(modality="CT", spacing_mm=(1, 1, 1), intensity=Window(kind="window", low=-1000, high=400)),
+        Input(modality="MR", spacing_mm=(1, 1, 1), intensity=ZScore(kind="zscore")),
+        Input(modality="PT", spacing_mm=(1, 1, 1), intensity=Window(kind="window", low=0, high=10)),
+    ],
+    ids=["CT", "z-score", "PET"],
+)
+def test_what_images_are_like_has_names_of_its_own(asked: Input) -> None:
+    assert set(trait_keys(asked)) <= words.METRICS
+
+
 def test_exact_counts_stay() -> None:
     with pytest.raises(MessageWithheld, match="unfit_field"):
         words.passed(tasks.INFER_TASK, exchange.pack_done({"findings": 7}), NAMES)
@@ -193,7 +212,7 @@ def test_a_reply_of_the_engine_is_none_of_ours() -> None:
         words.passed(tasks.PUBLISH_TASK, make_reply(ReturnCode.EXECUTION_EXCEPTION), NAMES)
 
 
-@given(text=st.text())
+@given(text=TEXTS)
 def test_an_error_leaves_as_a_code_of_the_tree_whatever_it_says(text: str) -> None:
     class Homemade(FedwardError):
         codes = frozenset({text})

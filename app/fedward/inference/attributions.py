@@ -10,7 +10,7 @@ from fedward.errors import SettingsError
 from fedward.inference.explanation import Score, evaluating, scaled
 
 #: Points on the way from the empty image, and how many go through the network at a time.
-_STEPS, _AT_A_TIME = 32, 4
+_STEPS, _AT_A_TIME = 32, 2
 
 
 def require_captum() -> ModuleType:

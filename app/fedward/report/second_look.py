@@ -58,11 +58,17 @@ _METHODS = {
 }
 
 
-def warnings(doubt: Doubt | None, likeness: Likeness | None) -> tuple[str, ...]:
-    """Say what a radiologist must know before the findings; nothing where all is in order."""
+def warnings(doubt: Doubt | None, likeness: Likeness | None, kind: str = "lesions") -> tuple[str, ...]:
+    """Say what a radiologist must know before the findings; nothing where all is in order.
+
+    Args:
+        doubt: None where it was not asked about.
+        likeness: Likewise.
+        kind: What was found; see :class:`fedward.inference.findings.Findings`.
+    """
     said = []
     if doubt and doubt.second_reads:
-        said.append(_second_read(doubt))
+        said.append(_second_read(doubt, "Structure" if kind == "structures" else "Lesion"))
     if likeness and likeness.outside:
         listed = "; ".join(_outside(one) for one in likeness.outside)
         said.append(
@@ -72,9 +78,9 @@ def warnings(doubt: Doubt | None, likeness: Likeness | None) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _second_read(doubt: Doubt) -> str:
+def _second_read(doubt: Doubt, noun: str) -> str:
     numbers = [one.number for one in doubt.second_reads if one.number is not None]
-    what = f"{'Lesion' if len(numbers) == 1 else 'Lesions'} {_listed(numbers)}" if numbers else "This image"
+    what = f"{noun if len(numbers) == 1 else noun + 's'} {_listed(numbers)}" if numbers else "This image"
     needs = "need" if len(numbers) > 1 else "needs"
     return (
         f"{what} {needs} a second read: the model contradicts itself there "
@@ -160,6 +166,6 @@ def how_explained(explanation: Explanation) -> str:
     if explanation.on_lesion is None or explanation.by_chance is None:
         return f"{method}."
     return (
-        f"{method}. {explanation.on_lesion:.0%} of it lies on the lesion, which fills {explanation.by_chance:.1%} of "
-        "what the model saw."
+        f"{method}. {explanation.on_lesion:.0%} of it lies inside the outline, which fills {explanation.by_chance:.1%} "
+        "of what the model saw."
     )

@@ -56,6 +56,7 @@ def test_a_doubtful_finding_is_named_in_plain_words_before_the_findings() -> Non
     assert "0.15" in one
     assert second_look.warnings(doubtful(1, 2, 5), None)[0].startswith("Lesions 1, 2 and 5 need a second read")
     assert second_look.warnings(doubtful(None), None)[0].startswith("This image needs a second read")
+    assert second_look.warnings(doubtful(1), None, "structures")[0].startswith("Structure 1 needs a second read")
     assert second_look.warnings(doubtful(1, second_read=False), Likeness(known_from="nothing")) == ()
 
 
@@ -127,7 +128,7 @@ def test_report_and_page_hold_the_second_look(write_series, find, model: LoadedM
         "Lesion 1 needs a second read",
         "Slice spacing 5 mm: the model was trained on 0.56 to 2.75 mm",
         "Where the answer comes from",
-        "Grad-CAM. 62% of it lies on the lesion, which fills 3.1% of what the model saw.",
+        "Grad-CAM. 62% of it lies inside the outline, which fills 3.1% of what the model saw.",
         "0.310",
         "Monte-Carlo dropout",
     ):
