@@ -3,7 +3,8 @@
 Both sides have the same network, patches of the same size and kinds, optimiser, precision and threads. They take turns,
 so that whatever else the machine does falls on both. The plain loop is what MONAI's tutorials do: a dataset in memory,
 MONAI's own dictionary transforms, a data loader, a loss and an optimiser; for whole volumes, resampling, sliding window
-and resampling back. Phantom scans stand for patients; a CUDA device, where there is one, is measured in bfloat16 too.
+and resampling back. Phantom scans stand for patients; a CUDA device, where there is one, takes float32, bfloat16, and
+that compiled.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ def plain_steps(job: TrainingJob, scans: Scans, runtime: Runtime) -> Timed:
     steps = asked.batch_size // SAMPLES
     sampler = RandomSampler(dataset, replacement=True, num_samples=steps * (STEPS + 1))
     loader = DataLoader(dataset, batch_size=steps, sampler=sampler, num_workers=0)
-    module = runtime.place_module(build(job.network, task=job.task)).train()
+    module = runtime.compiled(runtime.place_module(build(job.network, task=job.task)).train())
     optimiser = torch.optim.AdamW(module.parameters(), lr=1e-4, weight_decay=asked.weight_decay)
     loss_of = plain_loss(job)
 
@@ -340,7 +341,8 @@ def runtimes() -> dict[str, Runtime]:
     if not torch.cuda.is_available():
         return {"cpu float32": Runtime()}
     cuda = Runtime("cuda", channels_last=True)
-    return {"cuda float32": cuda, "cuda bfloat16": replace(cuda, autocast_dtype=torch.bfloat16)}
+    mixed = replace(cuda, autocast_dtype=torch.bfloat16)
+    return {"cuda float32": cuda, "cuda bfloat16": mixed, "cuda compiled": replace(mixed, is_compiled=True)}
 
 
 def main() -> None:
