@@ -24,6 +24,9 @@ LAUNCHER = "fedward_flare.launcher.RestartingLauncher"
 LOCKS = {"id": "fedward_locks", "path": "fedward_flare.locks.SiteLocks", "args": {}}
 VALIDATOR = {"path": "fedward_flare.server_folder.ServerJobValidator", "args": {}}
 
+#: Where a real server keeps jobs unless its project file says otherwise.
+SERVER_STORAGE = "/var/lib/fedward-server"
+
 #: A lost site is noticed after this (s); NVFLARE waits ten times as long.
 HEARTBEAT_TIMEOUT_S = 60
 
@@ -36,7 +39,7 @@ class FedwardBuilder(Builder):
 
     Args:
         loopback: Listen on this machine alone (a proof of concept).
-        storage: The server's folder for jobs; below its own kit when empty.
+        storage: The server's folder for jobs, absolute: NVFLARE takes no other, and does not start.
         server_classes: Classes that a job may name on the server.
         site_classes: Classes that a job may name at a site.
     """
@@ -45,12 +48,14 @@ class FedwardBuilder(Builder):
         self,
         *,
         loopback: bool = False,
-        storage: str = "",
+        storage: str = SERVER_STORAGE,
         server_classes: tuple[str, ...] | list[str] = SERVER_CLASSES,
         site_classes: tuple[str, ...] | list[str] = SITE_CLASSES,
     ) -> None:
         super().__init__()
         self._loopback = loopback
+        if not Path(storage).is_absolute():
+            raise ValueError(f"storage must be an absolute path, got {storage!r}")
         self._storage = storage
         self._server_classes = list(server_classes)
         self._site_classes = list(site_classes)
@@ -70,7 +75,7 @@ class FedwardBuilder(Builder):
         _issue_release_identity(project, ctx)
 
     def _narrow_server(self, resources: dict[str, Any]) -> None:
-        storage = self._storage or "storage"
+        storage = self._storage
         resources["class_list_enforcement_mode"] = "enforce"
         resources["class_allow_list"] = self._server_classes
         if self._server_classes == list(SERVER_CLASSES):  # it would refuse every other class

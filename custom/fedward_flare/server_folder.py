@@ -24,6 +24,10 @@ _CONFIG = f"config/{SERVER_CONFIG}"
 
 #: What a job carries to the server beside its configuration: data of known kinds, one folder deep.
 _CARRIED = re.compile(r"(?!config/|custom/)[a-z_]{1,32}/[a-z_]{1,32}\.(safetensors|json|sig)")
+
+#: The largest of them but a model (bytes); a passport grows with the job's rounds.
+_MAX_CARRIED = 1 << 20
+
 _SIGNATURES = (NVFLARE_SIG_FILE, NVFLARE_SUBMITTER_CRT_FILE)
 
 
@@ -53,8 +57,10 @@ def check_server_folder(folder: Path) -> None:
             continue
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise JobRefused("linked_file", f"{name} is not a file of its own")
-        if not name.endswith(".safetensors"):
+        if name.startswith("config/"):
             check_size(name, status.st_size)
+        elif not name.endswith(".safetensors") and status.st_size > _MAX_CARRIED:
+            raise JobRefused("file_too_large", f"{name} has {status.st_size} bytes, expected at most {_MAX_CARRIED}")
     if not (folder / _CONFIG).is_file():
         raise JobRefused("unexpected_configuration", f"the job lacks {_CONFIG}")
     _check_config(read_plain((folder / _CONFIG).read_bytes(), name=_CONFIG))

@@ -145,6 +145,11 @@ def test_the_shipped_project_makes_kits_for_a_real_federation(tmp_path: Path) ->
     assert all(name.startswith("fedward_flare.") for name in site["class_allow_list"])
     assert (kits / "coordinator@fedward.example" / "startup" / "release.key").exists()
     assert not list((kits / "server.fedward.example").rglob("release.*"))
+    server = json.loads((kits / "server.fedward.example" / "local" / "resources.json.default").read_text())
+    snapshots = server["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"]
+    jobs = next(c for c in server["components"] if c["id"] == "job_manager")["args"]["uri_root"]
+    assert Path(snapshots).is_absolute(), "NVFLARE's server does not start with another"
+    assert Path(jobs).is_absolute()
     started = json.loads((kits / "server.fedward.example" / "startup" / "fed_server.json").read_text())
     assert started["servers"][0]["service"]["target"] == "server.fedward.example:8002"
 

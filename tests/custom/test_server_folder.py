@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from nvflare.apis.fl_constant import SiteType
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.workspace import Workspace
+from nvflare.fuel.utils.zip_utils import zip_directory_to_bytes
+from nvflare.lighter.utils import load_private_key_file, sign_folders
+from nvflare.private.fed.app.fl_app_validator import FLAppValidator
+from nvflare.private.fed.utils.app_authz import AppAuthzService
+from nvflare.private.fed.utils.app_deployer import AppDeployer
 
 from fedward.errors import JobRefused
 from fedward.settings.job import PublishJob, TrainingJob
@@ -75,7 +84,8 @@ CHANGES = {
     "another configuration": (add("config/other.json"), "unexpected_file"),
     "a pickle": (add("release/model.pkl"), "unexpected_file"),
     "a deep folder": (add("release/deep/model.json"), "unexpected_file"),
-    "a large passport": (add("release/passport.json", " " * (256 * 1024 + 1)), "file_too_large"),
+    "a large passport": (add("release/passport.json", " " * ((1 << 20) + 1)), "file_too_large"),
+    "a large configuration": (add(CONFIG, " " * (256 * 1024 + 1)), "file_too_large"),
     "no configuration": (lambda folder: (folder / CONFIG).unlink(), "unexpected_configuration"),
     "an extra key": (edit(lambda config: config.update(handlers=[])), "unexpected_configuration"),
     "a component": (
@@ -123,3 +133,29 @@ def test_a_link_is_refused(link: Callable[[Path, Path], None], application: Path
     link(target, application / CONFIG)
     with pytest.raises(JobRefused, match="linked_file"):
         check_server_folder(application)
+
+
+def deployed(folder: Path, workdir: Workdir, run: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Have NVFLARE's own deployer take an application with our validator in place, as the server does."""
+    startup = workdir.kit(workdir.state().coordinator) / "startup"
+    sign_folders(str(folder), load_private_key_file(startup / "client.key"), startup / "client.crt")
+    validator = FLAppValidator(site_type=SiteType.SERVER, custom_validators=[ServerJobValidator()])
+    monkeypatch.setattr(AppAuthzService, "app_validator", validator)
+    shutil.copytree(workdir.kit("server") / "startup", run / "startup")
+    (run / "local").mkdir()
+    workspace = Workspace(str(run), "server")
+    content = zip_directory_to_bytes(str(folder), "")
+    meta = {"submitter_name": "x", "submitter_org": "x", "submitter_role": "lead"}
+    return AppDeployer().deploy(
+        workspace, "da0f5d69-206e-4434-9389-1989d511f230", meta, SERVER_APP, content, FLContext()
+    )
+
+
+def test_the_engines_own_deployer_takes_what_our_coordinator_writes_and_nothing_else(
+    job: TrainingJob, workdir: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = export(prepare(job, workdir), tmp_path / "job") / SERVER_APP
+    assert deployed(honest, workdir, tmp_path / "run", monkeypatch) in ("", None)
+    foreign = export(prepare(job, workdir), tmp_path / "other") / SERVER_APP
+    add("config/config_fed_server.conf", "a = ${HOME}")(foreign)
+    assert deployed(foreign, workdir, tmp_path / "again", monkeypatch) == "not_plain_json"

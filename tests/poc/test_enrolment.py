@@ -24,7 +24,7 @@ from tiny_federation import federation_of, training_job, write_archive
 NAMES = ("north", "east")
 
 
-def project_of(port: int) -> dict:
+def project_of(port: int, storage: str) -> dict:
     """Give the shipped project with this test's parties, on this machine alone."""
     project = yaml.safe_load(shared("provision", "project.yml").read_text())
     server = {"name": "localhost", "type": "server", "org": "coordination"}
@@ -37,13 +37,13 @@ def project_of(port: int) -> dict:
     ]
     for builder in project["builders"]:
         if builder["path"].startswith("fedward_flare."):
-            builder["args"] = {"loopback": True}
+            builder["args"] = {"loopback": True, "storage": storage}
     return project
 
 
 def provisioned(workdir: Workdir, port: int) -> None:
     plan, root = workdir.root / "plan", workdir.root
-    (root / "project.yml").write_text(yaml.safe_dump(project_of(port)))
+    (root / "project.yml").write_text(yaml.safe_dump(project_of(port, str(root / "server"))))
     render(root / "project.yml", plan)
     state = workdir.state()
     enrol(plan, root, ("localhost", *NAMES, state.coordinator, state.operator), kits="kits")
