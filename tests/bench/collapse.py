@@ -87,7 +87,7 @@ JOB = {
     "task": {"kind": "segmentation", "classes": ["lesion"], "measure": "dice"},
     "network": {"name": "unet3d", "channels": [8, 16, 32], "residual_units": 0},
     "training": {
-        "rounds": 50,
+        "rounds": 40,
         "steps_per_round": 40,
         "batch_size": 8,
         "patch_size": [16, 16, 16],
@@ -190,8 +190,10 @@ def opened(folder: Path, name: str, found: Iterator[Study]) -> SiteData:
     return SiteData.prepare(found, site, job_of({}))
 
 
-def job_of(changes: Mapping[str, Mapping[str, object]]) -> TrainingJob:
+def job_of(changes: Mapping[str, Mapping[str, object]], rounds: int | None = None) -> TrainingJob:
     document = {**JOB, **{table: {**JOB.get(table, {}), **values} for table, values in changes.items()}}
+    if rounds:
+        document["training"] = {**document["training"], "rounds": rounds}
     return parse_settings(document, TrainingJob, where="collapse")
 
 
@@ -199,9 +201,9 @@ def data_of(folder: Path) -> dict[str, SiteData]:
     return {name: opened(folder, name, studies(name, held_out=False)) for name in HOSPITALS}
 
 
-def federated(folder: Path, name: str) -> dict[str, Any]:
+def federated(folder: Path, name: str, rounds: int) -> dict[str, Any]:
     """Train by one algorithm over all hospitals; each is scored with the model that it would run."""
-    job, started_s = job_of(FEDERATED[name]), time.monotonic()
+    job, started_s = job_of(FEDERATED[name], rounds), time.monotonic()
     sites, server = data_of(folder), server_of(job.algorithm)
     shares = {site: public_weight(data.patients, cap=job.exchange.weight_cap) for site, data in sites.items()}
     weights = initial_weights(job)
@@ -229,9 +231,9 @@ def federated(folder: Path, name: str) -> dict[str, Any]:
     return scored(folder, job, {site: personal(job, weights, own[site]) for site in sites}, started_s)
 
 
-def alone(folder: Path, name: str) -> dict[str, Any]:
+def alone(folder: Path, name: str, rounds: int) -> dict[str, Any]:
     """Train on one hospital, or on the pool of all."""
-    job, started_s = job_of({}), time.monotonic()
+    job, started_s = job_of({}, rounds), time.monotonic()
     sites = data_of(folder)
     cases = tuple(case for data in sites.values() for case in data.cases)
     data = sites[name] if name in sites else replace(sites["north"], name="pool", cases=cases)
@@ -267,14 +269,14 @@ def verdict(pooled: Mapping[str, Any], local: Mapping[str, Any], found: Mapping[
     }
 
 
-def run(folder: Path, *, workers: int, only: tuple[str, ...]) -> dict[str, Any]:
+def run(folder: Path, *, workers: int, rounds: int, only: tuple[str, ...]) -> dict[str, Any]:
     started_s = time.monotonic()
     data_of(folder)
     for name in HOSPITALS:
         opened(folder, f"{name}-test", studies(name, held_out=True))
     with multiprocessing.get_context("spawn").Pool(workers, initializer=prepare_worker) as pool:
-        models = {name: pool.apply_async(federated, (folder, name)) for name in only or FEDERATED}
-        baselines = {name: pool.apply_async(alone, (folder, name)) for name in ("pool", *HOSPITALS)}
+        models = {name: pool.apply_async(federated, (folder, name, rounds)) for name in only or FEDERATED}
+        baselines = {name: pool.apply_async(alone, (folder, name, rounds)) for name in ("pool", *HOSPITALS)}
         references = {name: job.get() for name, job in baselines.items()}
         found = {name: job.get() for name, job in models.items()}
     pooled, local = references.pop("pool"), references
@@ -288,7 +290,7 @@ def run(folder: Path, *, workers: int, only: tuple[str, ...]) -> dict[str, Any]:
         "best_passes": algorithms[best]["passes"],
         "passing": [name for name, one in algorithms.items() if one["passes"]],
         "patients": {name: hospital.patients for name, hospital in HOSPITALS.items()},
-        "steps_per_hospital": job_of({}).training.total_steps,
+        "steps_per_hospital": job_of({}, rounds).training.total_steps,
         "seconds": time.monotonic() - started_s,
     }
 
@@ -297,10 +299,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=JOB["training"]["rounds"])
     parser.add_argument("--only", action="append", default=[], choices=list(FEDERATED), help="this algorithm alone")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        result = run(Path(name), workers=arguments.workers, only=tuple(arguments.only))
+        result = run(Path(name), workers=arguments.workers, rounds=arguments.rounds, only=tuple(arguments.only))
     arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
