@@ -34,10 +34,12 @@ ROOMS: dict[str, set[str]] = {
     "site_sum": set(),
     "site_ckks": set(),
     "site_ranges": set(),
+    "site_own": set(),
     "site_sums": set(),
     "site_counts": set(),
     "site_evaluation": set(),
     "site_training": set(),
+    "round_values": set(),
     "acceptance": set(),
     "hospital": {
         "torch", "monai", "pydicom", "highdicom", "safetensors", "sqlalchemy", "cryptography", "scipy", "SimpleITK",

@@ -23,13 +23,12 @@ def calibrate(
     Also finds which measurements of labelled lesions go with the release's class. All of it stays in the hospital.
     """
     with explained():
-        from fedward.inference.own_lesions import calibrate_installed
+        from fedward.inference.own_lesions import calibrate_release
 
         hospital = open_hospital(site_file)
         with progress_bar("calibration") as progress:
-            record = calibrate_installed(
-                hospital.site, hospital.database, reference, now=hospital.clock(), progress=progress
-            )
+            chosen = hospital.choose_installed(reference)
+            record = calibrate_release(hospital.site, chosen, now=hospital.clock(), progress=progress)
         hospital.audit.note("release", done="calibrated", model=record.model_sha256)
         if as_json:
             print_json(record.model_dump(mode="json"))

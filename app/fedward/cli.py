@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -319,8 +318,7 @@ def infer(
     """
     with explained():
         from fedward.dicom.source import open_source
-        from fedward.inference.load import Chosen, choose_at
-        from fedward.release.model_store import ensemble_with
+        from fedward.inference.load import Chosen
         from fedward.report.studies import Run, report_studies
         from fedward.settings.site import Compute, DicomSource, read_site_settings
         from fedward.settings.site import Inference as Asked
@@ -329,9 +327,7 @@ def infer(
         site = read_site_settings(site_file) if site_file else None
         source = open_source(DicomSource(kind="dicom", path=path))
         detector = _release(lesions_from, site_file) if lesions_from else _own_detector(release, site_file)
-        chosen = choose_at(site, release, detector) if site else Chosen(release, detector)
-        if site:
-            chosen = replace(chosen, others=ensemble_with(release, site, open_hospital(site_file).database))
+        chosen = open_hospital(site_file).choose(release, detector) if site else Chosen(release, detector)
         asked = site.inference if site else Asked()
         run = Run(chosen, out, site=site.name if site else "", now=datetime.now(UTC), asked=asked)
         with progress_bar("inference") as progress:

@@ -283,6 +283,7 @@ class ReleaseRefused(FedwardError):
             "wrong_modality",
             "no_lesion_source",
             "nothing_to_calibrate",
+            "norms_missing",
             "other_task",
             "wrong_descent",
             "wrong_verdict",

@@ -20,7 +20,7 @@ from fedward.evaluation.summary import CaseScore
 from fedward.hospital import Hospital
 from fedward.identity.document import JobDocument, parse_document
 from fedward.imaging.cases import SiteData
-from fedward.inference.load import flat_weights
+from fedward.inference.load import running_weights
 from fedward.models.networks import build
 from fedward.models.runtime import choose_runtime
 from fedward.models.weights import flattened, layout_of
@@ -33,11 +33,14 @@ from fedward.release.gate import NON_INFERIOR, NOT_SHOWN, CandidateFiles
 from fedward.release.model_store import load_installed
 from fedward.release.package import Release, parameters_of
 from fedward.release.passport import Passport
+from fedward.settings.algorithms import FedBN
 from fedward.settings.job import GateJob, TrainingJob
+from fedward.site_own import trained_norms
 from fedward.store.gates import remember_answer
 from fedward.store.jobs import accepted_digest, end_job, was_witnessed
 from fedward.store.releases import stored_releases
 from fedward.store.vault import Vault
+from fedward.training.own import personal
 
 Weights = NDArray[np.float32]
 ShouldStop = Callable[[], bool]
@@ -64,7 +67,8 @@ def gate(
         JobRefused: ``unknown_job``: this hospital did not take part in that training; ``too_few_patients``,
             ``privacy_spent``, ``delta_too_large``: it cannot say; ``model_changed``, ``kind_not_allowed``.
         ReleaseRefused: ``altered_model``; ``not_witnessed``: it never received the model; ``no_active_model``: it has
-            no release of that name; ``other_task``: it has one that answers another question.
+            no release of that name; ``other_task``: it has one that answers another question;
+            ``norms_missing``: one of the two leaves its norms to each hospital, and this one has none.
         SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
     """
     job, named = document.job, document.candidate
@@ -72,6 +76,7 @@ def gate(
         raise JobRefused("kind_not_allowed", f"the job is of kind {job.kind}, the task belongs to a gate")
     trained, weights = _candidate(hospital, document, files)
     running = _running(hospital, trained.name)
+    norms = hospital.own_norms(running)
     before = _as_job(trained, running.passport)
     data = SiteData.open(hospital.site, trained, parts=["test"], should_stop=should_stop)
     ledger, caps = hospital.ledger(), hospital.site.privacy
@@ -91,7 +96,7 @@ def gate(
     def make() -> Answer:
         again = SiteData.open(hospital.site, before, parts=["test"], should_stop=should_stop)
         new = _scores(weights, data.only(taken), trained, hospital, should_stop)
-        old = _scores(flat_weights(running.parts, running.passport), again.only(taken), before, hospital, should_stop)
+        old = _scores(running_weights(running, norms), again.only(taken), before, hospital, should_stop)
         bit = is_non_inferior(
             differences(new, old),
             margin=job.margin,
@@ -132,7 +137,7 @@ def _scores(
 
 
 def _candidate(hospital: Hospital, document: JobDocument, files: CandidateFiles) -> tuple[TrainingJob, Weights]:
-    """Give the training job and the flat weights, once both are what this hospital accepted and received."""
+    """Give the training job and the weights that would run here, once both are what this hospital accepted and got."""
     named = document.candidate
     digest = accepted_digest(hospital.database, job_id=named.job_id) if named else None
     if named is None or digest is None or hashlib.sha256(files.document).hexdigest() != digest:
@@ -149,7 +154,10 @@ def _candidate(hospital: Hospital, document: JobDocument, files: CandidateFiles)
     with hospital.database.transaction() as session:
         if not was_witnessed(session, job_id=named.job_id, weights_sha256=named.weights_sha256):
             raise ReleaseRefused("not_witnessed", f"this site never received that model in job {named.job_id}")
-    return job, weights
+    if not isinstance(job.algorithm, FedBN):
+        return job, weights
+    own = trained_norms(named.job_id, named.weights_sha256, site=hospital.site, database=hospital.database)
+    return job, personal(job, weights, own)
 
 
 def _running(hospital: Hospital, name: str) -> Release:

@@ -20,20 +20,22 @@ from numpy.typing import NDArray
 
 from fedward import acceptance
 from fedward.errors import JobRefused, StoreError
-from fedward.federation.ckks import Encrypted
 from fedward.federation.secure_job import sums_at_the_end
-from fedward.federation.secure_messages import Box, Masked
+from fedward.federation.secure_messages import Box
 from fedward.identity.certificates import read_certificate
 from fedward.identity.document import JobDocument, SignedJob
 from fedward.privacy.head import Head
 from fedward.privacy.ledger import Ledger, Terms
-from fedward.privacy.plan import Spent
 from fedward.release.detector import find_detector, has_detector
 from fedward.release.model_store import ensemble_with, find_installed, install_release, load_installed, may_run_unasked
 from fedward.release.package import Release, ReleaseParts, Trust
+from fedward.round_values import Evaluated as Evaluated
+from fedward.round_values import RoundTask as RoundTask
+from fedward.round_values import TrainedRound as TrainedRound
 from fedward.settings.job import EvaluationJob, TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings, require_identity
 from fedward.site_counts import Counted
+from fedward.site_own import own_norms
 from fedward.site_sums import SummedAtSite, SummingHospital
 from fedward.store.audit import Audit
 from fedward.store.database import Database
@@ -41,6 +43,7 @@ from fedward.store.jobs import end_job
 from fedward.store.releases import activate, active_release, release_before, roll_back
 
 if TYPE_CHECKING:
+    from fedward.inference.load import Chosen
     from fedward.site_evaluation import SiteEvaluation
     from fedward.site_training import SiteTraining
 
@@ -52,61 +55,6 @@ COUNT_STEP = 5
 
 #: What inference counts, by name; see :func:`fedward.report.studies.report_studies`.
 OUTCOMES = frozenset({"findings", "no_findings", "refused", "other_modality"})
-
-
-@dataclass(frozen=True, eq=False)
-class RoundTask:
-    """What a training job asks in one round.
-
-    Attributes:
-        document: The accepted job.
-        number: From 1; one more than the job's rounds for the closing validation.
-        weights: The global model, flat float32.
-        seen: The latest head of this site's privacy ledger that the server knows of.
-        boxes: Under an encrypted sum, the shares that peers have dealt to this site.
-    """
-
-    document: JobDocument
-    number: int
-    weights: Weights
-    seen: Head | None = None
-    boxes: tuple[Box, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedRound:
-    """What leaves the site after a round.
-
-    Attributes:
-        update: Weights after minus before, flat float32; or, under an encrypted sum, that vector masked, with the
-            noised totals inside.
-        weight: The public weight.
-        metrics: Exact numbers that the site file shares; in plain mode also noised totals of a private job.
-        spent: What the job has cost any patient here so far; None without privacy.
-        head: Of the site's privacy ledger, for the server to remember.
-    """
-
-    update: Weights | Masked | Encrypted
-    weight: int
-    metrics: Mapping[str, float]
-    spent: Spent | None = None
-    head: Head | None = None
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """What leaves the site after the closing validation; see :class:`TrainedRound`.
-
-    Attributes:
-        masked: Under an encrypted sum the noised totals, in a vector that is zero elsewhere.
-    """
-
-    weight: int
-    metrics: Mapping[str, float]
-    spent: Spent | None = None
-    head: Head | None = None
-    masked: Masked | Encrypted | None = None
-
 
 #: What leaves the site after an inference job: rounded counts by outcome.
 InferenceCounts = Mapping[str, int]
@@ -190,10 +138,10 @@ class Hospital(SummingHospital):
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
         training = self._training(task.document, task.number, last=0, should_stop=should_stop)
-        answer = training.answer(task.number, task.weights, seen=task.seen, should_stop=should_stop)
+        answer = training.answer(task.start, seen=task.seen, should_stop=should_stop)
         if answer.update is None:
             raise JobRefused("wrong_round", f"round {task.number} of the job trains nothing")
-        masked = training.masked(answer, task.number, task.weights, task.boxes) if training.sum else None
+        masked = training.masked(answer, task.start, task.boxes) if training.sum else None
         spent, head = training.plan.spent_after(task.number), training.ledger.head()
         return TrainedRound(masked or answer.update, answer.weight, training.in_clear(answer), spent, head)
 
@@ -204,12 +152,12 @@ class Hospital(SummingHospital):
             JobRefused, SourceError, StoreError, Stopped: as for :meth:`train_round`.
         """
         training = self._training(task.document, task.number, last=1, should_stop=should_stop)
-        answer = training.answer(task.number, task.weights, seen=task.seen, should_stop=should_stop)
+        answer = training.answer(task.start, seen=task.seen, should_stop=should_stop)
         spent, head = training.plan.spent_after(task.number), training.ledger.head()
         if training.sum is None or not sums_at_the_end(training.job):
             self._close(training)
             return Evaluated(answer.weight, training.in_clear(answer), spent, training.ledger.head())
-        masked = training.masked(answer, task.number, task.weights, task.boxes)
+        masked = training.masked(answer, task.start, task.boxes)
         return Evaluated(answer.weight, training.in_clear(answer), spent, head, masked)
 
     def install(self, document: JobDocument, parts: ReleaseParts) -> None:
@@ -231,7 +179,7 @@ class Hospital(SummingHospital):
         runs and this hospital did not find it no worse at the gate.
 
         Raises:
-            ReleaseRefused: it must not be installed.
+            ReleaseRefused: it must not be installed; ``norms_missing``: it stays a candidate that cannot be activated.
         """
         from fedward.inference.load import weights_sha256
 
@@ -247,6 +195,7 @@ class Hospital(SummingHospital):
         self.audit.note(
             "release", done="installed", name=passport.name, number=passport.number, model=passport.model_sha256
         )
+        self.own_norms(release)
         may_run = may_run_unasked(passport, site=self.site.name, database=self.database)
         if self.site.models.auto_activate and may_run and has_detector(release, self.site, self.database):
             activate(self.database, name=passport.name, number=passport.number, now=self.clock())
@@ -258,13 +207,50 @@ class Hospital(SummingHospital):
 
         Raises:
             ReleaseRefused: it is not installed here, has been altered, or ``no_lesion_source``: it judges
-                lesions that nothing here finds.
+                lesions that nothing here finds; ``norms_missing``.
         """
         stored = find_installed(self.database, reference)
-        find_detector(load_installed(stored, state=self.site.state), self.site, self.database)
+        release = load_installed(stored, state=self.site.state)
+        find_detector(release, self.site, self.database)
+        self.own_norms(release)
         activate(self.database, name=stored.name, number=stored.number, now=self.clock())
         self.audit.note("release", done="activated", name=stored.name, number=stored.number)
         return stored.name, stored.number
+
+    def own_norms(self, release: Release) -> Weights | None:
+        """Give the norms that this hospital runs a release with; None where the release has its own.
+
+        Raises:
+            ReleaseRefused: ``norms_missing``.
+            StoreError: ``cannot_read``.
+        """
+        return own_norms(release.passport, site=self.site, database=self.database)
+
+    def choose(self, release: Release, detector: Release | None) -> Chosen:
+        """Put a release together with all that runs beside it here: its detector, an ensemble, this hospital's norms.
+
+        Raises:
+            ReleaseRefused: one has been altered; ``norms_missing``.
+            StoreError: ``cannot_read``.
+        """
+        from fedward.inference.load import choose_at
+
+        others = ensemble_with(release, self.site, self.database)
+        norms = {}
+        for one in (release, *([detector] if detector else []), *others):
+            own = self.own_norms(one)
+            if own is not None:
+                norms[one.passport.model_sha256] = own
+        return replace(choose_at(self.site, release, detector), others=others, norms=norms)
+
+    def choose_installed(self, reference: str) -> Chosen:
+        """Put the installed release ``NAME-NUMBER`` together with all that runs beside it here.
+
+        Raises:
+            ReleaseRefused: ``not_installed``, ``no_lesion_source``; and as :meth:`choose`.
+        """
+        release = load_installed(find_installed(self.database, reference), state=self.site.state)
+        return self.choose(release, find_detector(release, self.site, self.database))
 
     def roll_back(self) -> tuple[str, int]:
         """Go back to the model that ran before the running one, after checking it; give its name and number.
@@ -309,14 +295,12 @@ class Hospital(SummingHospital):
             ReleaseRefused: no model is active, or it has been altered; ``no_lesion_source``.
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
-        from fedward.inference.load import choose_at
         from fedward.report.studies import Run, report_site
 
         stored = active_release(self.database)
         release = load_installed(stored, state=self.site.state)
         out = self.site.state / "reports" / f"{stored.name}-{stored.number}"
-        chosen = choose_at(self.site, release, find_detector(release, self.site, self.database))
-        chosen = replace(chosen, others=ensemble_with(release, self.site, self.database))
+        chosen = self.choose(release, find_detector(release, self.site, self.database))
         run = Run(chosen=chosen, out=out, site=self.site.name, now=self.clock(), asked=self.site.inference)
         counts = report_site(run, self.site, should_stop=should_stop)
         end_job(self.database, job_id=document.id, now=self.clock())

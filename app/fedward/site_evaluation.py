@@ -22,7 +22,7 @@ from fedward.evaluation_page.site_page import SiteDocument, site_document, write
 from fedward.federation.secure_messages import Box
 from fedward.identity.document import JobDocument
 from fedward.imaging.cases import SiteData
-from fedward.inference.load import flat_weights
+from fedward.inference.load import running_weights
 from fedward.privacy.head import Head
 from fedward.privacy.ledger import Ledger
 from fedward.release.model_store import find_installed, load_installed
@@ -31,6 +31,7 @@ from fedward.release.passport import Passport
 from fedward.settings.job import EvaluationJob, Exchange, Training, TrainingJob
 from fedward.settings.site import SiteSettings
 from fedward.site_counts import TEST, Counted, Counts, SiteCounts
+from fedward.site_own import own_norms
 from fedward.store.database import Database
 
 ShouldStop = Callable[[], bool]
@@ -58,6 +59,7 @@ class SiteEvaluation:
         release: The installed release that it names, checked.
         counts: What leaves.
         clock: Gives the time.
+        norms: The hospital's own, for a release that leaves them to the hospitals.
     """
 
     site: SiteSettings
@@ -66,6 +68,7 @@ class SiteEvaluation:
     release: Release
     counts: SiteCounts
     clock: Callable[[], datetime]
+    norms: NDArray[np.float32] | None = None
 
     @classmethod
     def open(
@@ -82,7 +85,7 @@ class SiteEvaluation:
         """Find the release; nothing is read of the patients yet.
 
         Raises:
-            ReleaseRefused: ``not_installed``, or it has been altered.
+            ReleaseRefused: ``not_installed``, ``norms_missing``, or it has been altered.
             JobRefused: ``model_changed``: another model is installed here under that name and number;
                 ``other_task``: the release does something else than the job says.
         """
@@ -108,7 +111,8 @@ class SiteEvaluation:
             unprotected=(TEST, _TRAIN) if shares else (),
             clock=clock,
         )
-        return cls(site, document, job, release, counts, clock)
+        norms = own_norms(release.passport, site=site, database=database)
+        return cls(site, document, job, release, counts, clock, norms)
 
     def answer(self, *, seen: Head | None, boxes: Sequence[Box], should_stop: ShouldStop) -> Counted:
         """Count, write the hospital's own page, and give what leaves.
@@ -126,7 +130,7 @@ class SiteEvaluation:
         def count() -> Mapping[str, Counts]:
             job = training_job_of(self.release.passport)
             runtime = runtime_of(job, self.site.compute)
-            models: dict[str, NDArray[np.float32]] = {RELEASE: flat_weights(self.release.parts, self.release.passport)}
+            models: dict[str, NDArray[np.float32]] = {RELEASE: running_weights(self.release, self.norms)}
             if local is not None:
                 models[LOCAL] = local
             scans = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.errors import JobRefused
+from fedward.errors import JobRefused, UpdateRefused
 from fedward.evaluation.cases import score_cases
 from fedward.evaluation.summary import summarise, values_by_patient
 from fedward.evaluation.tensorboard import Curves
+from fedward.federation.algorithms import RoundStart
 from fedward.federation.checks import check_update, public_weight
 from fedward.federation.ckks import Encrypted
 from fedward.federation.secure_job import quantiser_of, summed_metrics
@@ -33,9 +33,11 @@ from fedward.privacy.plan import TRAIN, Plan
 from fedward.privacy.sealed import Answer, answer_once
 from fedward.randomness import Secret
 from fedward.release.model_store import witness_start
+from fedward.settings.algorithms import FedBN, Scaffold
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings
 from fedward.site_ckks import SiteCkks
+from fedward.site_own import OwnNumbers, norms_folder
 from fedward.site_ranges import training_ranges
 from fedward.site_sum import SiteSum
 from fedward.site_sums import SummedAtSite
@@ -44,6 +46,7 @@ from fedward.store.jobs import witness
 from fedward.store.vault import Vault
 from fedward.training.local import train
 from fedward.training.optimiser import OptimiserState
+from fedward.training.own import end_of, personal, start_of
 from fedward.training.private import train_private
 
 Weights = NDArray[np.float32]
@@ -154,12 +157,12 @@ class SiteTraining(SummedAtSite):
             sum=secure,
         )
 
-    def answer(self, number: int, weights: Weights, *, seen: Head | None, should_stop: ShouldStop) -> Answer:
+    def answer(self, start: RoundStart, *, seen: Head | None, should_stop: ShouldStop) -> Answer:
         """Give the one answer that a round's charge buys.
 
         Args:
-            number: The round; one more than the job's rounds for the closing validation, which trains nothing.
-            weights: The global model, flat float32.
+            start: The round, its model and control; one more than the job's rounds for the closing validation, which
+                trains nothing.
             seen: The latest head of this site's ledger that the server knows of.
             should_stop: Asked between steps.
 
@@ -168,14 +171,15 @@ class SiteTraining(SummedAtSite):
         """
         if seen is not None:
             self.ledger.check_seen(seen)
-        digest = hashlib.sha256(weights.tobytes()).hexdigest()
+        number, digest = start.number, start.weights_sha256
         if number == 1 and self.start_sha256 not in (None, digest):
             raise JobRefused("wrong_start", "the server began with another model than the release that the job names")
         witness(self.database, job_id=self.document.id, number=number, weights_sha256=digest, now=self.clock())
 
         def make() -> Answer:
-            metrics = {**self._measure(number, weights, should_stop), **training_ranges(self.data, self.plan, number)}
-            update = self._train(number, weights, should_stop) if number <= self.job.training.rounds else None
+            measured = self._measure(number, start.weights, should_stop)
+            metrics = {**measured, **training_ranges(self.data, self.plan, number)}
+            update = self._train(start, should_stop) if number <= self.job.training.rounds else None
             return Answer(update, self.weight, metrics)
 
         answer = answer_once(
@@ -184,21 +188,20 @@ class SiteTraining(SummedAtSite):
             vault=self._vault,
             job_id=self.document.id,
             number=number,
-            model_sha256=digest,
+            model_sha256=start.sha256,
             spend=self.plan.round(number),
             make=make,
         )
-        self._forget_states_before(number)
+        self._forget_states_before(start)
         return answer
 
-    def masked(self, answer: Answer, number: int, weights: Weights, boxes: Sequence[Box]) -> Masked | Encrypted:
+    def masked(self, answer: Answer, start: RoundStart, boxes: Sequence[Box]) -> Masked | Encrypted:
         """Give a round's answer as the vector that enters the encrypted sum.
 
         Raises:
             SumRefused, IdentityError, UpdateRefused: see :meth:`SiteSum.masked` and :meth:`SiteCkks.masked`.
         """
-        digest = hashlib.sha256(weights.tobytes()).hexdigest()
-        return self.any_sum().masked(number, answer, model_sha256=digest, boxes=boxes)
+        return self.any_sum().masked(start.number, answer, model_sha256=start.sha256, boxes=boxes)
 
     def in_clear(self, answer: Answer) -> Mapping[str, float]:
         """Give the numbers of an answer that leave beside the update; an encrypted sum holds the summed ones inside."""
@@ -210,12 +213,13 @@ class SiteTraining(SummedAtSite):
         self.ledger.close(self.document.id)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _train(self, number: int, weights: Weights, should_stop: ShouldStop) -> Weights:
-
-        state = self._optimiser_state(number)
+    def _train(self, start: RoundStart, should_stop: ShouldStop) -> Weights:
+        number, state = start.number, self._optimiser_state(start.number)
+        of_server, own = self._control_of(start), self._own_before(start)
+        begin = start_of(self.job, start.weights, own, of_server)
         if self.job.privacy:
             result = train_private(
-                weights,
+                begin.weights,
                 self.data,
                 self.job,
                 round_number=number,
@@ -223,30 +227,36 @@ class SiteTraining(SummedAtSite):
                 noise_multiplier=self.plan.noise_multiplier,
                 secret=Secret(),
                 optimiser_state=state,
+                correction=begin.correction,
                 should_stop=should_stop,
             )
         else:
             result = train(
-                weights,
+                begin.weights,
                 self.data,
                 self.job,
                 round_number=number,
                 runtime=self.runtime,
                 optimiser_state=state,
+                correction=begin.correction,
                 should_stop=should_stop,
             )
-        check_update(result.update, size=self.layout_size, max_norm=self.job.exchange.max_update_norm)
+        update, own = end_of(self.job, begin, result.update, number=number, own=own, of_server=of_server)
+        check_update(update, size=self.layout_size, max_norm=self.job.exchange.max_update_norm)
+        if own is not None:
+            self._own.keep(number, own)
         result.optimiser_state.save(self._optimiser_file(number), self._vault)
         points = {"training/loss": result.loss, "training/seconds": result.seconds}
         spent = self.plan.spent_after(number)
         with Curves(self._curves_folder) as curves:
             curves.add(number, {**points, "privacy/epsilon": spent.epsilon} if spent else points)
-        return result.update
+        return update
 
     def _measure(self, number: int, weights: Weights, should_stop: ShouldStop) -> Mapping[str, float]:
         """Validate the model that comes in; the exact numbers stay here but for those that the site file shares."""
         if not self.plan.measures(number):
             return {}
+        weights = personal(self.job, weights, self._own.latest_before(number) if self._keeps_norms else None)
         cases = score_cases(weights, self.data.validation, self.job, runtime=self.runtime, should_stop=should_stop)
         exact = summarise(cases).as_metrics()
         with Curves(self._curves_folder) as curves:
@@ -259,9 +269,40 @@ class SiteTraining(SummedAtSite):
     def _optimiser_state(self, number: int) -> OptimiserState | None:
         return OptimiserState.load(self._optimiser_file(number - 1), self._vault)
 
-    def _forget_states_before(self, number: int) -> None:
-        for old in range(1, number - _KEPT_STATES + 1):
+    def _forget_states_before(self, start: RoundStart) -> None:
+        for old in range(1, start.number - _KEPT_STATES + 1):
             self._optimiser_file(old).unlink(missing_ok=True)
+        if start.control is not None:
+            self._own.forget_before(start.control.counted.get(self.site.name, 0))
+
+    def _control_of(self, start: RoundStart) -> Weights | None:
+        """Give the server's control.
+
+        Raises:
+            UpdateRefused: ``malformed_message``: the job needs one, and there is none of the network's size.
+        """
+        if not isinstance(self.job.algorithm, Scaffold):
+            return None
+        numbers = start.control.numbers if start.control else np.empty(0, np.float32)
+        if numbers.shape != (self.layout_size,) or not np.isfinite(numbers).all():
+            raise UpdateRefused("malformed_message", f"expected a control of {self.layout_size}, got {numbers.shape}")
+        return numbers
+
+    def _own_before(self, start: RoundStart) -> Weights | None:
+        """Give the site's own numbers before a round: SCAFFOLD's after the last round that counted, FedBN's latest."""
+        if self._keeps_norms:
+            return self._own.latest_before(start.number)
+        counted = start.control.counted.get(self.site.name) if start.control else None
+        return None if counted is None else self._own.after(counted)
+
+    @property
+    def _keeps_norms(self) -> bool:
+        return isinstance(self.job.algorithm, FedBN)
+
+    @property
+    def _own(self) -> OwnNumbers:
+        folder = norms_folder(self.site.state, self.document.id) if self._keeps_norms else self._folder
+        return OwnNumbers(folder, self._vault)
 
     def _optimiser_file(self, number: int) -> Path:
         return self._folder / f"optimiser-{number}.state"

@@ -16,6 +16,7 @@ from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 
 from fedward.errors import JobRefused, UpdateRefused
+from fedward.federation.algorithms import Control
 from fedward.federation.ckks import Encrypted
 from fedward.federation.round import DEADLINE_MISSED
 from fedward.federation.secure_messages import Masked
@@ -31,6 +32,7 @@ from fedward_flare.words import INTERNAL_ERROR
 _SMALL_PART = 1 << 20
 
 _ROUND, _WEIGHTS, _HEADS = "fedward.round", "fedward.weights", "fedward.heads"
+_CONTROL, _COUNTED = "fedward.control", "fedward.counted"
 _UPDATE, _WEIGHT, _METRICS = "fedward.update", "fedward.weight", "fedward.metrics"
 _MODEL, _PASSPORT, _SIGNATURE = "fedward.model", "fedward.passport", "fedward.signature"
 _ERROR, _COUNTS = "fedward.error", "fedward.counts"
@@ -50,17 +52,21 @@ class GlobalModel:
         number: The round, from 1; the closing evaluation has the number after the last round's.
         weights: float32, shape ``(parameter,)``.
         heads: By site, the latest head of its privacy ledger that the server has seen.
+        control: Under SCAFFOLD, the server's.
     """
 
     number: int
     weights: np.ndarray
     heads: Mapping[str, Head] = field(default_factory=dict)
+    control: Control | None = None
 
 
 def pack_model(model: GlobalModel) -> Shareable:
     """Make the message that brings a round's model to a site."""
     heads = {site: (head.length, head.keyed_hash) for site, head in model.heads.items()}
-    return _message({_ROUND: model.number, _WEIGHTS: model.weights, _HEADS: heads})
+    content = {_ROUND: model.number, _WEIGHTS: model.weights, _HEADS: heads}
+    control = model.control
+    return _message(content if control is None else {**content, **_told(control)})
 
 
 def unpack_model(message: Shareable) -> GlobalModel:
@@ -76,6 +82,7 @@ def unpack_model(message: Shareable) -> GlobalModel:
         number=number,
         weights=_flat(message.get(_WEIGHTS)),
         heads={site: head for site, value in heads.items() if (head := read_head(value)) is not None},
+        control=_control(message.get(_CONTROL), message.get(_COUNTED)),
     )
 
 
@@ -263,6 +270,18 @@ def _spent(epsilon: object, delta: object) -> Spent | None:
     if type(epsilon) is not float or type(delta) is not float or not (0 <= epsilon < np.inf and 0 < delta < 1):
         raise UpdateRefused("malformed_message", f"expected a site's epsilon and delta, got {epsilon}, {delta}")
     return Spent(epsilon, delta)
+
+
+def _told(control: Control) -> dict[str, Any]:
+    return {_CONTROL: control.numbers, _COUNTED: dict(control.counted)}
+
+
+def _control(numbers: object, counted: object) -> Control | None:
+    if numbers is None:
+        return None
+    if not isinstance(counted, dict) or not all(type(n) is int and n >= 1 for n in counted.values()):
+        raise UpdateRefused("malformed_message", "expected the last counted round of each site beside the control")
+    return Control(_flat(numbers), {str(site): number for site, number in counted.items()})
 
 
 def read_head(value: object) -> Head | None:

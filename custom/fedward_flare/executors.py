@@ -168,7 +168,7 @@ class TrainExecutor(_SummingExecutor):
         model, boxes = exchange.unpack_model(shareable), sum_exchange.boxes_of(shareable)
         document = self._trusted()
         seen = model.heads.get(self._hospital.site.name)
-        task = RoundTask(document=document, number=model.number, weights=model.weights, seen=seen, boxes=boxes)
+        task = RoundTask(document, model.number, model.weights, seen, boxes, model.control)
         if task_name == tasks.TRAIN_TASK:
             return exchange.pack_trained(self._hospital.train_round(task, should_stop=_should_stop(abort_signal)))
         return exchange.pack_evaluated(self._hospital.evaluate(task, should_stop=_should_stop(abort_signal)))

@@ -20,7 +20,7 @@ from nvflare.apis.signal import Signal
 from fedward.errors import FedwardError, ModelError, RoundFailed
 from fedward.evaluation.ranges import collected
 from fedward.evaluation.tensorboard import Curves
-from fedward.federation.algorithms import RoundFacts, State, server_of
+from fedward.federation.algorithms import Control, RoundFacts, RoundStart, State, server_of
 from fedward.federation.best import Choice, global_metric, noised_score
 from fedward.federation.ckks import Encrypted
 from fedward.federation.record import RoundRecord, SitePrivacy
@@ -36,7 +36,9 @@ from fedward.models.networks import build
 from fedward.models.weights import layout_of, named
 from fedward.release.package import model_bytes, read_parts
 from fedward.release.passport import parse_passport
+from fedward.settings.algorithms import Scaffold
 from fedward.settings.job import TrainingJob
+from fedward.training.optimiser import local_distance
 from fedward_flare import exchange, tasks
 from fedward_flare.checkpoint import FOLDER, Checkpoint, Committed
 from fedward_flare.ckks_rounds import CkksRounds
@@ -92,6 +94,9 @@ class TrainController(JobController):
             )
         with Curves(self._result_folder / CURVES) as curves:
             for number in range(done + 1, self._job.training.rounds + 1):
+                if self._choice.has_stalled(patience=self._job.training.patience):
+                    break
+                done = number
                 weights = self._round(number, weights, curves=curves, context=context)
                 checkpoint.write(
                     Committed(
@@ -104,7 +109,7 @@ class TrainController(JobController):
                         self._participation,
                     )
                 )
-            self._close_with_validation(weights, curves=curves, context=context)
+            self._close_with_validation(done, weights, curves=curves, context=context)
         self._keep_best()
         checkpoint.remove()
 
@@ -159,7 +164,8 @@ class TrainController(JobController):
                 self._note_ledger(site, trained)
             current = current.receive(site, self._contribution(site, trained))
 
-        message = exchange.pack_model(exchange.GlobalModel(number=number, weights=weights, heads=self._heads.known))
+        start = RoundStart(number, weights, self._control(number))
+        message = exchange.pack_model(exchange.GlobalModel(number, weights, self._heads.known, start.control))
         if self._sums is not None:
             try:
                 self._sums.set_up(number, self._carriers(context))
@@ -170,7 +176,7 @@ class TrainController(JobController):
                     RoundRecord(number=number, seconds=seconds, weights={}, failures=failures)
                 )
                 raise
-            self._sums.open_round(number, _digest(weights))
+            self._sums.open_round(number, start.sha256)
             message = self._sums.complete(message)
         self._ask(tasks.TRAIN_TASK, message, receive=receive, is_complete=lambda: current.is_complete, context=context)
         self._participation = self._heard_late(current.next_participation())
@@ -204,12 +210,28 @@ class TrainController(JobController):
             self._note_validation(
                 number - 1, weights, metrics=outcome.metrics, shares=outcome.weights, summed=summed, curves=curves
             )
-        share = sum(outcome.weights.values()) / sum(self._participation.weights.values())
-        following, self._state = self._server.apply(self._state, weights, outcome.update, RoundFacts(share=share))
+        facts = self._facts(number, outcome.weights, current.participation.weights)
+        following, self._state = self._server.apply(self._state, weights, outcome.update, facts)
         return following
 
-    def _close_with_validation(self, weights: Weights, *, curves: Curves, context: Context) -> None:
-        """Have the sites validate the last model; all rounds are done, so nobody's silence fails the job."""
+    def _facts(self, number: int, weights: Mapping[str, int], before: Mapping[str, int]) -> RoundFacts:
+        """Give what the algorithm may know of a round: ``before`` are the weights known when it began."""
+        total = sum(self._participation.weights.values())
+        return RoundFacts(
+            share=sum(weights.values()) / total,
+            known=sum(before.values()) / total,
+            local_distance=local_distance(number, self._job.training),
+        )
+
+    def _control(self, number: int) -> Control | None:
+        """Give what SCAFFOLD sends beside the model."""
+        if not isinstance(self._job.algorithm, Scaffold):
+            return None
+        earlier = sorted((entry for entry in self._record.rounds if entry.number < number), key=lambda one: one.number)
+        return Control(self._state[0], {site: entry.number for entry in earlier for site in entry.weights})
+
+    def _close_with_validation(self, done: int, weights: Weights, *, curves: Curves, context: Context) -> None:
+        """Have the sites validate the model that round ``done`` ended with; nobody's silence fails the job any more."""
         number = self._job.training.rounds
         sums = self._sums if sums_at_the_end(self._job) else None
         answers: dict[str, Evaluated] = {}
@@ -245,8 +267,8 @@ class TrainController(JobController):
         # A site counts here with the weight that it gave in the rounds, whatever it says now.
         shares = {site: weight for site, weight in self._participation.weights.items() if site in answers}
         metrics = {site: answers[site].metrics for site in shares}
-        self._record = self._record.with_privacy(number, self._privacy)
-        self._note_validation(number, weights, metrics=metrics, shares=shares, summed=summed, curves=curves)
+        self._record = self._record.with_privacy(done, self._privacy)
+        self._note_validation(done, weights, metrics=metrics, shares=shares, summed=summed, curves=curves)
 
     def _contribution(self, site: str, trained: TrainedRound | Failure) -> Contribution | Failure:
         """Give what a site's answer is to the round; a masked vector goes into the sum at once and is not kept."""

@@ -30,6 +30,8 @@ from nvflare.fuel.f3.streaming.stream_const import (
 )
 from nvflare.fuel.utils.fobs import FOBSContextKey
 from nvflare.private.admin_defs import Message as AdminMessage
+from nvflare.private.admin_defs import MsgHeader
+from nvflare.private.admin_defs import ReturnCode as AdminCode
 from nvflare.private.defs import ERROR_MSG_PREFIX
 
 from fedward_flare import refusal_log, words
@@ -59,8 +61,8 @@ STREAMS: frozenset[_Pair] = frozenset(
 _PIECES = STREAMS | {(CellChannel.RETURN_ONLY, f"{channel}:{topic}") for channel, topic in STREAMS}
 _STREAM_TOPICS = frozenset({STREAM_DATA_TOPIC, STREAM_ACK_TOPIC, STREAM_ERROR_TOPIC})
 
-#: What the engine writes into every registration and no server needs.
-_ALWAYS_LEFT_OUT = frozenset({"client_ip", "cn__conn_url"})
+#: What the engine writes into every registration and the server only prints: withheld without a line in the audit.
+_ALWAYS_WITHHELD = frozenset({"client_ip"})
 
 _CHANNEL, _TOPIC = MessageHeaderKey.CHANNEL, MessageHeaderKey.TOPIC
 _DEEPEST = 12
@@ -116,9 +118,10 @@ class Sieve:
     def _fields(self, table: Mapping[Any, Any], fields: Mapping[str, Check | None], depth: int) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         for name, value in table.items():
-            if type(name) is not str or name not in fields or depth <= 0:
-                if name not in _ALWAYS_LEFT_OUT:
-                    self.lost.add("other")
+            if name in _ALWAYS_WITHHELD:
+                kept[name] = WITHHELD
+            elif type(name) is not str or name not in fields or depth <= 0:
+                self.lost.add("other")
             elif (check := fields[name]) is NESTED:
                 kept[name] = self._table(value, fields, depth - 1)
             elif check(value, self._own):
@@ -132,17 +135,20 @@ class Sieve:
     def _admin_message(self, message: AdminMessage, depth: int) -> AdminMessage:
         """Keep of an answer to a request of the server its sort, our codes, and what it says of resources."""
         topic = message.topic if message.topic in _ADMIN_TOPICS else WITHHELD
-        kept = AdminMessage(topic, self._body(message.body, depth))
+        is_ok = message.headers.get(MsgHeader.RETURN_CODE) == AdminCode.OK
+        kept = AdminMessage(topic, self._body(message.body, depth, is_ok=is_ok))
         kept.id = message.id
         kept.headers = self._fields(message.headers, FIELDS, depth - 1)
         return kept
 
-    def _body(self, body: object, depth: int) -> object:
+    def _body(self, body: object, depth: int, *, is_ok: bool) -> object:
         if isinstance(body, Mapping):
             return self._table(body, FIELDS, depth - 1)
         text = body if isinstance(body, str) else ""
         if text.lower() == "ok" or text in words.CODES:
             return text
+        if is_ok:
+            return "ok"
         return FAILED if text.startswith(ERROR_MSG_PREFIX) else WITHHELD
 
 

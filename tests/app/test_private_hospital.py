@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fedward.errors import JobRefused, StoreError
+from fedward.federation.algorithms import Control
 from fedward.federation.averaging import apply_update
 from fedward.hospital import Evaluated, Hospital, RoundTask, TrainedRound
 from fedward.identity.document import JobDocument
@@ -17,8 +18,12 @@ from fedward.imaging.traits import trait_keys
 from fedward.models.initial import initial_weights
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Plan
+from fedward.settings.algorithms import Scaffold
 from fedward.settings.job import PrivateTraining, TrainingJob
+from fedward.site_own import OwnNumbers
 from fedward.store.database import FILE_NAME
+from fedward.store.vault import Vault
+from fedward.training.optimiser import local_distance
 from hospital_cases import Site, document_of, make_site, signed
 from tiny_federation import classifying, multitasking, training_job
 
@@ -251,3 +256,18 @@ def test_the_counts_are_one_of_the_releases_that_a_hospital_bounds(site: Site) -
     with pytest.raises(JobRefused, match="too_many_metric_releases"):
         begin(site, ranging())
     begin(site, ranging(metric_releases=0))
+
+
+def test_scaffold_costs_a_patient_nothing_more_and_the_control_is_made_of_what_left(site: Site) -> None:
+    descent = JOB.training.model_copy(update={"optimiser": "sgd", "learning_rate": 0.1})
+    job = JOB.model_copy(update={"algorithm": Scaffold(name="scaffold"), "training": descent})
+    hospital, document = begin(site, job)
+    weights = initial_weights(job)
+    zero = np.zeros_like(weights)
+    first = hospital.train_round(RoundTask(document, 1, weights, control=Control(zero)))
+    assert isinstance(first.update, np.ndarray)
+    own = OwnNumbers(hospital.site.state / "jobs" / document.id, Vault.open(hospital.site.sealing_key)).after(1)
+    np.testing.assert_allclose(own, -first.update / local_distance(1, descent), rtol=1e-4, atol=1e-6)
+    second = hospital.train_round(RoundTask(document, 2, weights, control=Control(own, {"north": 1})))
+    averaging, _ = do(*begin(site), JOB)
+    assert [one.spent for one in (first, second)] == [one.spent for one in averaging]

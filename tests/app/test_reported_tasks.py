@@ -12,6 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from fedward.report.document import Report
+from fedward.report.words import probability
 from fedward.settings.job import TrainingJob
 from fedward_flare.cli import app
 from graded_cases import GRADES, write_graded_archive, write_graded_series
@@ -91,7 +92,7 @@ def test_a_multi_task_release_reports_each_lesion_of_a_dicom_series(
     assert f"{len(lesions)} lesion" in page
     for lesion in lesions:
         assert lesion.assessment.diameter_mm is not None
-        assert f"{lesion.assessment.positive_probability:.3f}" in page
+        assert probability(lesion.assessment.positive_probability) in page
 
 
 def test_a_classification_judges_what_the_segmentation_named_on_the_command_line_finds(

@@ -51,7 +51,7 @@ PATIENTS = {"north": 24, "east": 22, "south": 18, "west": 18}
 
 #: What a whole private training may cost a patient, and its rounds and steps.
 EPSILON, DELTA = 8.0, 1e-3
-PRIVATE_ROUNDS, PRIVATE_STEPS = 6, 4
+PRIVATE_ROUNDS, PRIVATE_STEPS = 5, 4
 
 #: The federated trainings: the exchange, and whether with privacy.
 FEDERATED: Sequence[tuple[ExchangeMode, bool]] = (("plain", False), ("secure-sum", False), ("secure-sum", True))
@@ -92,7 +92,7 @@ def base_job() -> TrainingJob:
     job = read_job(ROOT / "jobs" / "lung_nodule_multitask.toml")
     document = job.model_dump(mode="json", exclude_defaults=True) | {"kind": "train"}
     document["input"]["spacing_mm"] = [2.0, 1.25, 1.25]
-    document["training"] |= {"rounds": 8, "steps_per_round": 16, "patch_size": [16, 32, 32]}
+    document["training"] |= {"rounds": 6, "steps_per_round": 16, "patch_size": [16, 32, 32]}
     return parse_settings(document, TrainingJob, where="real_shapes")
 
 

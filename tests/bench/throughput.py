@@ -3,7 +3,8 @@
 Both sides have the same network, patches of the same size and kinds, optimiser, precision and threads. They take turns,
 so that whatever else the machine does falls on both. The plain loop is what MONAI's tutorials do: a dataset in memory,
 MONAI's own dictionary transforms, a data loader, a loss and an optimiser; for whole volumes, resampling, sliding window
-and resampling back. Phantom scans stand for patients; a CUDA device, where there is one, is measured in bfloat16 too.
+and resampling back. Phantom scans stand for patients; a CUDA device, where there is one, takes float32, bfloat16, and
+that compiled.
 """
 
 from __future__ import annotations
@@ -61,11 +62,11 @@ from fedward_flare.jobs import read_job
 
 JOBS = ("lung_nodule_segmentation", "lung_nodule_classification", "lung_nodule_multitask")
 
-PATIENTS = 6
+PATIENTS = 4
 
 #: Turns of each side in training and in inference, and the training steps of a turn; the first step of a turn, with its
 #: allocations, does not count.
-TRAINING_TURNS, INFERENCE_TURNS, STEPS = 5, 3, 4
+TRAINING_TURNS, INFERENCE_TURNS, STEPS = 4, 3, 3
 
 #: Rows and columns in the middle of a scan that stand for a volume.
 MIDDLE = 96
@@ -175,7 +176,7 @@ def plain_steps(job: TrainingJob, scans: Scans, runtime: Runtime) -> Timed:
     steps = asked.batch_size // SAMPLES
     sampler = RandomSampler(dataset, replacement=True, num_samples=steps * (STEPS + 1))
     loader = DataLoader(dataset, batch_size=steps, sampler=sampler, num_workers=0)
-    module = runtime.place_module(build(job.network, task=job.task)).train()
+    module = runtime.compiled(runtime.place_module(build(job.network, task=job.task)).train())
     optimiser = torch.optim.AdamW(module.parameters(), lr=1e-4, weight_decay=asked.weight_decay)
     loss_of = plain_loss(job)
 
@@ -340,7 +341,8 @@ def runtimes() -> dict[str, Runtime]:
     if not torch.cuda.is_available():
         return {"cpu float32": Runtime()}
     cuda = Runtime("cuda", channels_last=True)
-    return {"cuda float32": cuda, "cuda bfloat16": replace(cuda, autocast_dtype=torch.bfloat16)}
+    mixed = replace(cuda, autocast_dtype=torch.bfloat16)
+    return {"cuda float32": cuda, "cuda bfloat16": mixed, "cuda compiled": replace(mixed, is_compiled=True)}
 
 
 def main() -> None:
@@ -348,12 +350,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
     results: dict[str, dict[str, Any]] = {name: {} for name in runtimes()}
+    results["threads"] = {"torch": torch.get_num_threads()}
     with tempfile.TemporaryDirectory() as folder:
         for job, scans in scans_for(jobs(), Path(folder)):
             for name, runtime in runtimes().items():
                 results[name][job.network.name] = compare(job, scans, runtime)
-    results["threads"] = {"torch": torch.get_num_threads()}
-    arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+                arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))
 
 

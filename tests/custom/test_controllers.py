@@ -23,7 +23,7 @@ from fedward.hospital import Evaluated, TrainedRound
 from fedward.imaging.traits import trait_keys
 from fedward.models.initial import initial_weights
 from fedward.release.package import ReleaseParts, write_release
-from fedward.settings.algorithms import AnyAlgorithm, CoordinateMedian, FedAvgM
+from fedward.settings.algorithms import AnyAlgorithm, CoordinateMedian, FedAvgM, Scaffold
 from fedward.settings.job import InferenceJob, PublishJob, Sites, TrainingJob
 from fedward_flare import exchange, tasks, words
 from fedward_flare.controllers import JobController
@@ -144,6 +144,57 @@ def test_a_median_leaves_out_the_site_that_is_far_off(job: TrainingJob, bench: C
     record = one.run()
     assert set(record.rounds[0].weights) == set(SITES)
     np.testing.assert_allclose(np.sort(kept_model(one)), np.sort(initial_weights(job)) + 0.04, atol=1e-6)
+
+
+def test_scaffold_sends_the_servers_control_and_which_round_of_each_site_is_in_it(
+    job: TrainingJob, bench: Callable[..., Bench]
+) -> None:
+    training = job.training.model_copy(update={"optimiser": "sgd", "rounds": 3, "schedule": "constant"})
+    job = with_algorithm(job.model_copy(update={"training": training}), Scaffold(name="scaffold"))
+    seen: dict[int, exchange.GlobalModel] = {}
+    fails_twice = failing(1, 2)
+
+    def south(task: str, message: Shareable) -> Answer:
+        model = exchange.unpack_model(message)
+        seen[model.number] = model
+        return fails_twice(task, message)
+
+    record = bench(job, north=trainer(step=0.04, weight=20), south=south).run()
+    assert record.status == "completed"
+    controls = {number: model.control for number, model in seen.items()}
+    assert controls[4] is None, "the closing validation trains nothing"
+    assert [controls[number].counted for number in (1, 2, 3)] == [{}, {"north": 1, "east": 1}, {"north": 2, "east": 2}]
+    assert not controls[1].numbers.any()
+    # The mean update is 0.03 in either round, and two steps of 1e-3 are a distance of 0.002: -0.03 / 0.002.
+    np.testing.assert_allclose(controls[2].numbers, -15, rtol=1e-5)
+    np.testing.assert_allclose(controls[3].numbers, -15, rtol=1e-5)
+
+
+def with_patience(job: TrainingJob, rounds: int, patience: int | None) -> TrainingJob:
+    return job.model_copy(update={"training": job.training.model_copy(update={"rounds": rounds, "patience": patience})})
+
+
+def test_a_job_that_stops_getting_better_ends_with_its_best_model(
+    job: TrainingJob, bench: Callable[..., Bench]
+) -> None:
+    scores = (0.5, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1)
+    record = bench(with_patience(job, 8, 2), **{name: trainer(scores=scores) for name in SITES}).run()
+    # Round 5 is where the model of round 4, the second one after the best, is scored.
+    assert (record.status, record.best_round, len(record.rounds)) == ("completed", 2, 5)
+    assert record.rounds[-1].score == pytest.approx(0.1), "the last model is validated too"
+
+
+@pytest.mark.parametrize("patience", [None, 7])
+def test_without_patience_or_with_enough_of_it_every_round_is_done(
+    patience: int | None, job: TrainingJob, bench: Callable[..., Bench]
+) -> None:
+    scores = (0.5, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1)
+    record = bench(with_patience(job, 8, patience), **{name: trainer(scores=scores) for name in SITES}).run()
+    assert (len(record.rounds), record.best_round) == (8, 2)
+
+
+def test_without_any_score_no_patience_runs_out(job: TrainingJob, bench: Callable[..., Bench]) -> None:
+    assert len(bench(with_patience(job, 5, 1)).run().rounds) == 5
 
 
 def test_the_model_with_the_best_score_is_kept_and_named_by_its_hash(

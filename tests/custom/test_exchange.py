@@ -8,6 +8,7 @@ from nvflare.fuel.utils import fobs
 from nvflare.private.fed.utils.fed_utils import nvflare_fobs_initialize
 
 from fedward.errors import JobRefused, ModelError, UpdateRefused
+from fedward.federation.algorithms import Control
 from fedward.hospital import Evaluated, TrainedRound
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Spent
@@ -33,6 +34,24 @@ def test_a_model_arrives_as_it_was_sent() -> None:
     model = exchange.unpack_model(sent(exchange.pack_model(GlobalModel(number=3, weights=WEIGHTS, heads=heads))))
     assert (model.number, model.heads) == (3, heads)
     np.testing.assert_array_equal(model.weights, WEIGHTS)
+
+
+def test_a_control_arrives_as_it_was_sent() -> None:
+    control = Control(2 * WEIGHTS, {"north": 4})
+    model = exchange.unpack_model(sent(exchange.pack_model(GlobalModel(5, WEIGHTS, control=control))))
+    assert model.control is not None
+    assert model.control.counted == {"north": 4}
+    np.testing.assert_array_equal(model.control.numbers, 2 * WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "counted"), [(WEIGHTS, {"north": 0}), (WEIGHTS, {"north": "1"}), (WEIGHTS, None), ([1.0], {})]
+)
+def test_a_control_that_is_none_is_refused(numbers: object, counted: object) -> None:
+    message = exchange.pack_model(GlobalModel(1, WEIGHTS, control=Control(WEIGHTS)))
+    message["fedward.control"], message["fedward.counted"] = numbers, counted
+    with pytest.raises(UpdateRefused, match="malformed_message"):
+        exchange.unpack_model(message)
 
 
 def test_an_update_arrives_as_it_was_sent() -> None:

@@ -78,5 +78,5 @@ def test_everything_else_arrives(said: tuple[list[dict[str, Any]], list[dict[str
         "__headers__": {"__task_name__": "fedward_train"}, "fedward.update": LENGTH, "fedward.weight": 10
     }  # fmt: skip
     assert voted == {"__headers__": {}, "fedward.update": 2 * LENGTH}
-    assert aborted == {"topic": "reply_train.abort", "body": "withheld", "headers": {"_rtnCode": "_ok"}}
+    assert aborted == {"topic": "reply_train.abort", "body": "ok", "headers": {"_rtnCode": "_ok"}}
     assert said[0][2]["headers"]["cn__error"] == "withheld"

@@ -13,27 +13,36 @@ import pytest
 from safetensors.numpy import load_file
 
 from fedward.errors import FederationError
+from fedward.federation.record import JobRecord
 from fedward.imaging.traits import trait_keys
 from fedward.models.initial import initial_weights
 from fedward.models.networks import build
 from fedward.models.weights import flattened, layout_of
 from fedward.release.package import read_parts, verify_release
 from fedward.release.passport import TrainedOn
-from fedward.settings.algorithms import FedOpt
+from fedward.report.document import Report
+from fedward.settings.algorithms import FedBN, FedOpt, Scaffold
 from fedward.settings.job import InferenceJob, PrivateTraining, PublishJob, Sites
+from fedward.settings.site import read_site_settings
+from fedward.site_own import OwnNumbers, norms_folder
+from fedward.store.vault import Vault
+from fedward.training.own import norms_of
 from fedward_flare import processes
 from fedward_flare.jobs import prepare
 from fedward_flare.releases import release_job
 from fedward_flare.results import FinishedJob
 from fedward_flare.workdir import claimed
-from tiny_federation import NAMES, Federation, classifying, training_job
+from tiny_federation import NAMES, PATIENTS, Federation, classifying, training_job
 
 pytestmark = pytest.mark.federation
+
+EVERYBODY = Sites(minimum=4, deadline_s=120)
 
 
 @pytest.fixture(scope="module")
 def finished(federation: Federation) -> FinishedJob:
-    return federation.run(training_job(mode="secure-sum"))
+    # A name of its own: the first release of a name passes the gate.
+    return federation.run(training_job(mode="secure-sum").model_copy(update={"name": "detector"}))
 
 
 def test_a_training_job_ends_with_a_record_a_model_and_curves(finished: FinishedJob, federation: Federation) -> None:
@@ -50,21 +59,37 @@ def test_a_training_job_ends_with_a_record_a_model_and_curves(finished: Finished
     assert list(finished.tensorboard.iterdir())
 
 
-def test_a_released_model_is_installed_and_run_at_every_hospital(finished: FinishedJob, federation: Federation) -> None:
-    release = release_job(finished, federation.workdir, without_gate=True)
-    everybody = Sites(minimum=4, deadline_s=120)
-    publish = prepare(PublishJob(kind="publish", name="publish", sites=everybody), federation.workdir, release=release)
-    published = federation.session.watch(federation.session.submit(publish), timeout_s=120)
+def publish(federation: Federation, finished: FinishedJob) -> None:
+    """Release a job's model and bring it to every hospital, each of which activates what it installs."""
+    job = PublishJob(kind="publish", name="publish", sites=EVERYBODY)
+    prepared = prepare(job, federation.workdir, release=release_job(finished, federation.workdir))
+    published = federation.session.watch(federation.session.submit(prepared), timeout_s=120)
     assert {site: outcome.code for site, outcome in published.record.sites.items()} == dict.fromkeys(NAMES, "done")
-    infer = prepare(InferenceJob(kind="infer", name="infer", sites=everybody), federation.workdir)
-    inferred = federation.session.watch(federation.session.submit(infer), timeout_s=180)
-    assert {site: outcome.code for site, outcome in inferred.record.sites.items()} == dict.fromkeys(NAMES, "done")
-    assert all(sum(outcome.counts.values()) >= 10 for outcome in inferred.record.sites.values())
 
 
-def test_a_classifier_is_trained_over_an_encrypted_sum_by_an_adaptive_server(federation: Federation) -> None:
+def infer(federation: Federation) -> JobRecord:
+    prepared = prepare(InferenceJob(kind="infer", name="infer", sites=EVERYBODY), federation.workdir)
+    record = federation.session.watch(federation.session.submit(prepared), timeout_s=180).record
+    assert {site: outcome.code for site, outcome in record.sites.items()} == dict.fromkeys(NAMES, "done")
+    return record
+
+
+@pytest.fixture(scope="module")
+def published(finished: FinishedJob, federation: Federation) -> None:
+    publish(federation, finished)
+
+
+@pytest.mark.usefixtures("published")
+def test_a_released_model_is_installed_and_run_at_every_hospital(federation: Federation) -> None:
+    assert all(sum(outcome.counts.values()) >= 10 for outcome in infer(federation).sites.values())
+
+
+@pytest.mark.usefixtures("published")
+def test_a_classifier_is_trained_over_an_encrypted_sum_by_an_adaptive_server_and_judges_what_the_other_model_finds(
+    federation: Federation, edited_site: Callable[[str, str, str], None]
+) -> None:
     adaptive = FedOpt(name="fedadam", server_learning_rate=0.01, adaptivity=1e-6)
-    job = classifying(training_job(mode="secure-sum")).model_copy(update={"algorithm": adaptive})
+    job = classifying(training_job(mode="secure-sum")).model_copy(update={"algorithm": adaptive, "name": "judge"})
     finished = federation.run(job)
     assert finished.record.status == "completed"
     assert [sorted(entry.weights) for entry in finished.record.rounds] == [sorted(NAMES)] * 2
@@ -74,6 +99,53 @@ def test_a_classifier_is_trained_over_an_encrypted_sum_by_an_adaptive_server(fed
     flat = flattened(layout_of(build(job.network, task=job.task)), load_file(finished.model))
     # Two local steps of 0.001 move a number by about 0.002 at most, and so would FedAvg; Adam's step is its own rate.
     assert np.abs(flat - initial_weights(job)).max() > 0.008
+
+    for name in NAMES:
+        edited_site(name, "[models]", '[inference]\nlesions_from = "detector"\n\n[models]')
+    publish(federation, finished)
+    infer(federation)
+    for name in NAMES:
+        files = list((federation.workdir.hospital(name) / "state" / "reports" / "judge-1").rglob("report.json"))
+        reports = [Report.model_validate_json(file.read_text(encoding="utf-8")) for file in files]
+        assert len(reports) == PATIENTS
+        assert {(one.model.name, one.lesion_model.name, one.findings.task) for one in reports} == {
+            ("judge", "detector", "classification")
+        }
+
+
+def test_scaffold_sums_under_encryption_with_one_control_for_all_hospitals(federation: Federation) -> None:
+    job = training_job(mode="secure-sum", steps=3)
+    training = job.training.model_copy(update={"optimiser": "sgd", "learning_rate": 0.1, "schedule": "constant"})
+    job = job.model_copy(update={"algorithm": Scaffold(name="scaffold"), "training": training})
+    finished = federation.run(job)
+    # The hospitals sign the hash of model and control: a hospital with another one would be in no sum.
+    assert finished.record.status == "completed"
+    assert [sorted(entry.weights) for entry in finished.record.rounds] == [sorted(NAMES)] * 2
+    assert all(not entry.failures for entry in finished.record.rounds)
+
+
+def test_each_hospital_keeps_its_own_norms_and_runs_the_release_with_them(federation: Federation) -> None:
+    job = training_job(mode="secure-sum").model_copy(update={"algorithm": FedBN(name="fedbn"), "name": "own_norms"})
+    finished = federation.run(job)
+    assert finished.record.status == "completed"
+    assert finished.model is not None
+    flat, mask = flattened(layout_of(build(job.network, task=job.task)), load_file(finished.model)), norms_of(job)
+    start = initial_weights(job)
+    np.testing.assert_array_equal(flat[mask], start[mask])
+    assert (flat[~mask] != start[~mask]).mean() > 0.9
+    sites = [read_site_settings(federation.workdir.site_file(name)) for name in NAMES]
+    own = [
+        OwnNumbers(norms_folder(site.state, finished.record.id), Vault.open(site.sealing_key)).after(2)
+        for site in sites
+    ]
+    assert len({numbers.tobytes() for numbers in own}) == len(NAMES)
+    release = release_job(finished, federation.workdir)
+    everybody = Sites(minimum=4, deadline_s=120)
+    publish = prepare(PublishJob(kind="publish", name="publish", sites=everybody), federation.workdir, release=release)
+    infer = prepare(InferenceJob(kind="infer", name="infer", sites=everybody), federation.workdir)
+    for one in (publish, infer):
+        record = federation.session.watch(federation.session.submit(one), timeout_s=180).record
+        assert {site: outcome.code for site, outcome in record.sites.items()} == dict.fromkeys(NAMES, "done")
 
 
 def test_a_private_job_is_charged_at_every_hospital_until_the_cap_refuses(federation: Federation) -> None:

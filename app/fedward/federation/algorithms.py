@@ -5,8 +5,11 @@ Nothing here remembers anything: what an algorithm carries from round to round i
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +30,57 @@ class RoundFacts:
 
     Attributes:
         share: The part of all sites' weight that took part, in (0, 1].
+        known: The part of all sites' weight that had taken part in any round before; the others' controls were zero.
         local_distance: The sum of the learning rates of a site's steps in this round, the same at every site; SCAFFOLD
             alone reads it.
     """
 
     share: float = 1.0
+    known: float = 1.0
     local_distance: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Control:
+    """What SCAFFOLD sends beside a round's model.
+
+    Attributes:
+        numbers: The server's control, flat float32 of the network's size.
+        counted: The last round of each site whose update entered the model; a site goes on from the control that it
+            had after it, since the server's knows of no other.
+    """
+
+    numbers: Flat
+    counted: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class RoundStart:
+    """What a round begins with, the same at every site.
+
+    Attributes:
+        number: The round.
+        weights: The global model, flat float32.
+        control: Of the server; None without SCAFFOLD, and in the closing validation.
+    """
+
+    number: int
+    weights: Flat
+    control: Control | None = None
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Of the model."""
+        return hashlib.sha256(self.weights.tobytes()).hexdigest()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of all of it: sites that sum together must have begun with the same, or the server could tell one apart."""
+        if self.control is None:
+            return self.weights_sha256
+        counted = json.dumps(sorted(self.control.counted.items())).encode()
+        parts = (self.weights.tobytes(), self.control.numbers.tobytes(), counted)
+        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -163,7 +211,7 @@ def _controlled(algorithm: Scaffold) -> Callable[[State, Flat, Flat, RoundFacts]
         if not facts.local_distance:
             raise ValueError("scaffold needs the sum of a round's learning rates")
         change = -control - update / facts.local_distance
-        control = _float32(control + facts.share * change)
+        control = _float32(facts.known * control + facts.share * change)
         return _moved(weights, update, algorithm.server_learning_rate), (control,)
 
     return apply

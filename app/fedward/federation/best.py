@@ -66,11 +66,19 @@ class Choice:
         best: None before the first model.
         level: The average when ``best`` was chosen; None when no site has shared a score.
         average: The average now.
+        scored: The last round whose model has a score; 0 before the first.
     """
 
     best: Best | None = None
     level: float | None = None
     average: float | None = None
+    scored: int = 0
+
+    def has_stalled(self, *, patience: int | None) -> bool:
+        """Whether ``patience`` rounds brought no better model than the best; without scores nothing ever stalls."""
+        if patience is None or self.best is None or self.level is None:
+            return False
+        return self.scored - self.best.round_number >= patience
 
     def after(self, round_number: int, score: float | None) -> Choice:
         """Give the choice once the model of a later round is known.
@@ -81,5 +89,5 @@ class Choice:
             return Choice(Best(round_number, None)) if self.average is None else self
         average = score if self.average is None else (self.average + score) / 2
         if self.level is None or average >= self.level:
-            return Choice(Best(round_number, score), level=average, average=average)
-        return replace(self, average=average)
+            return Choice(Best(round_number, score), level=average, average=average, scored=round_number)
+        return replace(self, average=average, scored=round_number)

@@ -8,7 +8,7 @@ from fedward.federation.secure_messages import MOST_ROUNDS, Session
 from fedward.identity.document import JobDocument
 from fedward.imaging.traits import trait_keys
 from fedward.privacy.metrics import PATIENTS, TOTAL
-from fedward.settings.job import EvaluationJob, SummedJob, TrainingJob
+from fedward.settings.job import EvaluationJob, PrivateTraining, SummedJob, TrainingJob
 
 #: No noised total of a site is larger; what lies beyond is cut.
 _METRIC_BOUND = 10_000.0
@@ -43,9 +43,16 @@ def quantiser_of(job: SummedJob, *, size: int, sites: int) -> Quantiser:
         metric_bound=_METRIC_BOUND,
     )
     if job.privacy is not None:
-        # Noised gradients move a weight by about the learning rate a step: so large is the local noise at least.
-        quantiser.check_noise(job.training.learning_rate)
+        quantiser.check_noise(_noise_of_a_step(job, job.privacy))
     return quantiser
+
+
+def _noise_of_a_step(job: TrainingJob, privacy: PrivateTraining) -> float:
+    """Give how far one step's noise moves a weight at least: so large is a site's own noise in every round."""
+    if job.training.optimiser == "sgd":
+        return job.training.learning_rate * privacy.noise_multiplier * privacy.clip_norm / privacy.expected_patients
+    # AdamW scales noised gradients to about the learning rate.
+    return job.training.learning_rate
 
 
 def count_names(count: int) -> tuple[str, ...]:

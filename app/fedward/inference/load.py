@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from fedward.errors import ModelError, ReleaseRefused
 from fedward.inference.model import LoadedModel, ModelFacts
 from fedward.inference.own_record import OwnRecord, read_own_record
 from fedward.models.networks import build
+from fedward.models.norms import keeping_own, norm_mask
 from fedward.models.runtime import Runtime, choose_runtime
 from fedward.models.weights import flattened, layout_of, write_weights
 from fedward.release.detector import check_detector
@@ -32,12 +34,18 @@ class Chosen:
         detector: For a classification of lesions, the segmentation whose lesions it judges.
         own: What the hospital found out about them.
         others: For an ensemble, other releases of the one's name.
+        norms: By the model's hash, this hospital's own norms' parameters for each release that leaves them to it.
     """
 
     release: Release
     detector: Release | None = None
     own: OwnRecord | None = None
     others: tuple[Release, ...] = ()
+    norms: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def alone(self, other: Release) -> Chosen:
+        """Give another of these releases by itself."""
+        return Chosen(other, norms=self.norms)
 
 
 def choose_at(site: SiteSettings, release: Release, detector: Release | None) -> Chosen:
@@ -77,21 +85,38 @@ def load_model(chosen: Chosen, *, runtime: Runtime) -> LoadedModel:
     """Build the release's network, fill it with its weights and place it on ``runtime``'s device.
 
     Raises:
-        ReleaseRefused: ``altered_model``: the file's parameters are not this network's.
+        ReleaseRefused: ``altered_model``: the file's parameters are not this network's; ``norms_missing``: it leaves
+            the norms to the hospitals, and there are none.
+        ModelError: ``wrong_layout``: the norms are another network's.
     """
     release, detector, passport = chosen.release, chosen.detector, chosen.release.passport
     module = build(passport.network, task=passport.task)
-    write_weights(module, flat_weights(release.parts, passport))
+    write_weights(module, running_weights(release, chosen.norms.get(passport.model_sha256)))
     return LoadedModel(
         facts=facts_of(release),
         network=runtime.place_module(module).eval(),
         input=passport.input,
         task=passport.task,
         patch_size=passport.patch_size,
-        detector=load_model(Chosen(detector), runtime=runtime) if detector else None,
+        detector=load_model(chosen.alone(detector), runtime=runtime) if detector else None,
         own=chosen.own,
         trained_on=passport.trained_on,
     )
+
+
+def running_weights(release: Release, norms: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Give the flat weights that a hospital runs a release with: the file's, with its own norms where it leaves them.
+
+    Raises:
+        ReleaseRefused, ModelError: see :func:`load_model`.
+    """
+    passport = release.passport
+    weights = flat_weights(release.parts, passport)
+    if not passport.norms_at_site:
+        return weights
+    if norms is None:
+        raise ReleaseRefused("norms_missing", f"{passport.name}-{passport.number} runs with a hospital's own norms")
+    return keeping_own(weights, norms, norm_mask(build(passport.network, task=passport.task)))
 
 
 def facts_of(release: Release) -> ModelFacts:

@@ -30,11 +30,8 @@ from fedward.inference.own_record import Association, Calibration, Measurement, 
 from fedward.inference.predict import ask_volume
 from fedward.models.runtime import Runtime
 from fedward.randomness import Secret
-from fedward.release.detector import find_detector
-from fedward.release.model_store import find_installed, load_installed
 from fedward.settings.site import SiteSettings
 from fedward.settings.tasks import Classification, MultiTask, Segmentation, is_of_images
-from fedward.store.database import Database
 
 #: Fewer judged lesions, or fewer of either kind, do not settle a temperature.
 MINIMUM_JUDGED, MINIMUM_OF_A_KIND = 20, 5
@@ -111,29 +108,26 @@ def study_own_lesions(
     )
 
 
-def calibrate_installed(
+def calibrate_release(
     site: SiteSettings,
-    database: Database,
-    reference: str,
+    chosen: Chosen,
     *,
     now: datetime,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> OwnRecord:
-    """Study the installed release ``NAME-NUMBER`` on the site's own data, and keep the record.
+    """Study an installed release on the site's own data, and keep the record.
 
     Raises:
-        ReleaseRefused: it is not installed, has been altered, or judges nothing (``nothing_to_calibrate``);
-            ``no_lesion_source``.
+        ReleaseRefused: it judges nothing (``nothing_to_calibrate``).
         SourceError, StoreError: see :mod:`fedward.errors`.
     """
-    stored = find_installed(database, reference)
-    release = load_installed(stored, state=site.state)
-    if isinstance(release.passport.task, Segmentation):
-        raise ReleaseRefused("nothing_to_calibrate", f"{reference} outlines and judges nothing")
-    model, runtime = load_chosen(Chosen(release, find_detector(release, site, database)), site.compute)
+    passport = chosen.release.passport
+    if isinstance(passport.task, Segmentation):
+        raise ReleaseRefused("nothing_to_calibrate", f"{passport.name}-{passport.number} outlines and judges nothing")
+    model, runtime = load_chosen(chosen, site.compute)
     studies = [study for source in site.data for study in open_source(source).studies()]
     record = study_own_lesions(model, studies, site, runtime=runtime, now=now, progress=progress)
-    write_own_record(record, state=site.state, name=stored.name, number=stored.number)
+    write_own_record(record, state=site.state, name=passport.name, number=passport.number)
     return record
 
 

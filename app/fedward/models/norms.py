@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedward.errors import ModelError
 from fedward.models.weights import layout_of
 
 _NORMS = (
@@ -28,8 +29,21 @@ def norm_mask(module: torch.nn.Module) -> NDArray[np.bool_]:
 
 
 def keeping_own(shared: NDArray[np.float32], own: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Give the shared model with the site's own numbers where ``mask`` says so; flat, of one size."""
-    return np.where(mask, own, shared)
+    """Give the shared model with the site's own norms in it.
+
+    Args:
+        shared: Flat weights.
+        own: The norms' parameters alone, shape ``(mask.sum(),)``.
+        mask: Of :func:`norm_mask`.
+
+    Raises:
+        ModelError: ``wrong_layout``: they are another network's norms.
+    """
+    if own.shape != (int(mask.sum()),) or own.dtype != np.float32:
+        raise ModelError("wrong_layout", f"expected {mask.sum()} float32 of norms, found {own.dtype} {own.shape}")
+    weights = shared.copy()
+    weights[mask] = own
+    return weights
 
 
 def without_own(update: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:

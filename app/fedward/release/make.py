@@ -20,6 +20,7 @@ from fedward.models.weights import Layout, flattened, layout_of
 from fedward.release.gate import GateStatement
 from fedward.release.package import ReleaseParts, parameters_of, sign_release
 from fedward.release.passport import Passport, PrivacyStatement, SiteSpend, TrainedOn, TrainedRange, check_parent
+from fedward.settings.algorithms import FedBN
 from fedward.settings.job import TrainingJob
 
 
@@ -85,6 +86,7 @@ def make_release(
         exchange=job.exchange.mode,
         privacy=_privacy(record, job, asked=document.sites),
         trained_on=_trained_on(record, job),
+        norms_at_site=True if isinstance(job.algorithm, FedBN) else None,
         stands_on=parent.descent() if parent else (),
         gate=gate,
         signer=fingerprint(certificate),

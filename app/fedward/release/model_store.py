@@ -99,7 +99,7 @@ def witness_start(
 
     Raises:
         JobRefused: ``start_not_installed``; ``wrong_start``: the job means other files than those that are installed
-            here, or trains another network.
+            here, trains another network, or starts from a release that leaves its norms to each hospital.
         ReleaseRefused: the installed release has been altered.
     """
     job = document.job
@@ -113,6 +113,8 @@ def witness_start(
     release = load_installed(stored, state=state)
     if document.release != release.parts.hashes or release.passport.layout_digest != layout_digest:
         raise JobRefused("wrong_start", f"the job's network or files are not those of {reference} as installed here")
+    if release.passport.norms_at_site:
+        raise JobRefused("wrong_start", f"{reference} leaves its norms to each hospital: nothing whole to start from")
     digest = release.passport.weights_sha256
     witness(database, job_id=document.id, number=START, weights_sha256=digest, now=now)
     return digest

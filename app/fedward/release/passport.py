@@ -119,6 +119,8 @@ class Passport(BaseModel):
         privacy: What this job's training promises; None where it was not differentially private. What the model
             itself promises is its :attr:`line`'s.
         trained_on: What the images of this job's training were like; None where no hospital said so.
+        norms_at_site: Under FedBN: the norms' parameters in the file are those that the job began with, and each
+            hospital that trained runs the model with its own; None for any other model.
         stands_on: What it was started from: releases, the latest first.
         gate: Whether every site found it no worse than the release that ran there.
         signer: The fingerprint of the release certificate that signs this passport.
@@ -146,6 +148,7 @@ class Passport(BaseModel):
     exchange: ExchangeMode
     privacy: PrivacyStatement | None = None
     trained_on: TrainedOn | None = None
+    norms_at_site: Literal[True] | None = None
     stands_on: tuple[Ancestor, ...] = ()
     gate: GateStatement
     signer: Fingerprint
@@ -190,7 +193,9 @@ class Passport(BaseModel):
 
     def content(self) -> bytes:
         """Give the canonical bytes of ``passport.json``."""
-        return canonical.encode(self.model_dump(mode="json"))
+        # What is not said of a model is not written: a passport from before there was such a thing reads as it did.
+        unsaid = {"norms_at_site"} if self.norms_at_site is None else set()
+        return canonical.encode(self.model_dump(mode="json", exclude=unsaid))
 
 
 def parse_passport(content: bytes) -> Passport:
@@ -214,7 +219,7 @@ def check_parent(document: JobDocument, parent: Passport | None) -> None:
     """Refuse a passport that is not that of the release from which the job says that it starts.
 
     Raises:
-        ReleaseRefused: ``wrong_descent``.
+        ReleaseRefused: ``wrong_descent``; ``norms_missing``: the release leaves its norms to each hospital.
     """
     start = document.job.start_from if isinstance(document.job, TrainingJob) else None
     named = (start.name, start.number) if start else None
@@ -222,3 +227,8 @@ def check_parent(document: JobDocument, parent: Passport | None) -> None:
     content = hashlib.sha256(parent.content()).hexdigest() if parent else None
     if named != found or (document.release.passport if document.release else None) != content:
         raise ReleaseRefused("wrong_descent", f"job {document.id} starts from {named}, the passport is of {found}")
+    if parent is not None and parent.norms_at_site:
+        raise ReleaseRefused(
+            "norms_missing",
+            f"{parent.name}-{parent.number} leaves its norms to each hospital: nothing whole to start from",
+        )

@@ -84,7 +84,8 @@ def report_studies(
         Counts under ``findings``, ``no_findings``, ``refused`` and ``other_modality``.
 
     Raises:
-        ReleaseRefused: ``no_lesion_source``: what should find the lesions that a classification judges cannot.
+        ReleaseRefused: ``no_lesion_source``: what should find the lesions that a classification judges cannot;
+            ``norms_missing``.
         SettingsError: ``missing_extra``: captum is asked for and not installed.
     """
     machine = _Machine.of(run, compute)
@@ -125,7 +126,7 @@ class _Machine:
         if run.asked.explanation == "integrated_gradients":
             require_captum()
         model, runtime = load_chosen(run.chosen, compute)
-        others = tuple(load_model(Chosen(other), runtime=runtime) for other in run.chosen.others)
+        others = tuple(load_model(run.chosen.alone(other), runtime=runtime) for other in run.chosen.others)
         return cls(model, others, runtime, Secret())
 
 

@@ -48,7 +48,7 @@ PAGE = MappingProxyType(
         "slice": "Slice",
         "image_number": "Image no.",
         "position": "Centre in the patient",
-        "probability": "Mean probability",
+        "probability": "Mean probability of the outline",
         "measuring_note": (
             "Axes are measured in the slice where the long axis is longest, the short axis at a right angle to it. "
             "Slices count from 1 in the volume's order; the image number is the Instance Number that a viewer shows. "
@@ -134,15 +134,13 @@ def headline(findings: Findings) -> str:
 def explanation(findings: Findings) -> str:
     """Say what the headline means and what it does not."""
     if findings.assessment:
-        seen = " The image is larger than what the model looks at: it saw its middle alone." * findings.only_middle
-        calling = _calling("It", findings.assessment)
-        return f"The model judged the image as a whole and outlined nothing. {calling}{seen}"
+        return f"The model judged the image as a whole and outlined nothing. {_calling('It', findings.assessment)}"
     if findings.kind == "structures":
         return "Every class of the model is shown as one region."
     if not findings.lesions:
         return f"The model marked no region{_limits(findings)} in this series. That does not prove that there is none."
     listed = f"Every connected region{_limits(findings)} that the model marked is listed, by falling long axis."
-    return f"{listed} {_calling('One', findings.assessed[0])}" if findings.assessed else listed
+    return f"{listed} {_calling('A lesion', findings.assessed[0])}" if findings.assessed else listed
 
 
 def _calling(what: str, assessment: Assessment) -> str:
@@ -213,6 +211,18 @@ def left_out(findings: Findings) -> str:
         f"{findings.left_out} smaller regions are not listed. "
         "A model that marks so many does not fit this image; do not rely on any of them."
     )
+
+
+def only_middle(findings: Findings) -> str:
+    """Warn where the model did not see all of an image; empty where it did."""
+    if not findings.only_middle:
+        return ""
+    return "The image is larger than what the model looks at: it saw its middle alone, and knows nothing of the rest."
+
+
+def probability(value: float) -> str:
+    """Write a probability; one that its rounding makes 0 or 1 is neither."""
+    return "< 0.001" if value < 0.001 else "> 0.999" if value > 0.999 else f"{value:.3f}"
 
 
 def pictures_left_out(shown: int, count: int) -> str:

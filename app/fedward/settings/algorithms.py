@@ -17,8 +17,6 @@ class _Algorithm(Settings):
     is_linear: ClassVar[bool] = True
     #: Whether local training must be plain gradient descent: the algorithm reads gradients off the update.
     needs_plain_descent: ClassVar[bool] = False
-    #: What each site must keep of its own from round to round beside the optimiser's state; empty where nothing.
-    kept_at_site: ClassVar[str] = ""
 
 
 class FedAvg(_Algorithm):
@@ -69,7 +67,6 @@ class Scaffold(_Algorithm):
     """FedAvg over sites that each correct their gradients towards everybody's (Karimireddy et al. 2020, option II)."""
 
     needs_plain_descent: ClassVar[bool] = True
-    kept_at_site: ClassVar[str] = "a control"
 
     name: Literal["scaffold"]
     server_learning_rate: Rate = 1.0
@@ -77,8 +74,6 @@ class Scaffold(_Algorithm):
 
 class FedBN(_Algorithm):
     """FedAvg of all but the norms' parameters, which each site keeps for itself (Li et al. 2021)."""
-
-    kept_at_site: ClassVar[str] = "its norms' parameters"
 
     name: Literal["fedbn"]
     server_learning_rate: Rate = 1.0
@@ -121,11 +116,11 @@ def algorithm_faults(algorithm: AnyAlgorithm, *, exchange_mode: str) -> tuple[st
     )
 
 
-def site_faults(algorithm: AnyAlgorithm) -> tuple[str, ...]:
+def site_faults(algorithm: AnyAlgorithm, *, optimiser: str) -> tuple[str, ...]:
     """Say why the sites cannot do their part of an algorithm, one sentence; nothing where they can."""
-    if not algorithm.kept_at_site:
+    if optimiser == "sgd" or not algorithm.needs_plain_descent:
         return ()
     return (
-        f"algorithm {algorithm.name} asks each site to keep {algorithm.kept_at_site} of its own from round to round, "
-        "which no site does yet: choose another",
+        f"algorithm {algorithm.name} reads a site's mean gradient off its update, which only plain descent shows: set "
+        f"training.optimiser to sgd, got {optimiser}",
     )

@@ -68,16 +68,32 @@ class Augmentation(Settings):
 
 
 class Training(Settings):
-    """One site's optimiser steps: ``rounds`` times ``steps_per_round``, one learning-rate schedule over all of them."""
+    """One site's optimiser steps: ``rounds`` times ``steps_per_round``, one learning-rate schedule over all of them.
+
+    Attributes:
+        batches_per_step: Batches of ``batch_size`` patches whose gradients one step averages: a larger batch in the
+            memory of a small one.
+        optimiser: ``sgd`` is plain gradient descent, which remembers nothing from step to step.
+        learning_rate: The largest; reached after ``warmup_steps`` of linear rise.
+        schedule: What the rate does from there to the job's last step: half a cosine down to 0, a power of 0.9 of what
+            is left (``polynomial``), or nothing.
+        max_gradient_norm: The largest Euclidean norm of a step's gradient; a longer one is shortened to it.
+        patience: The job ends early once so many rounds brought no better validation score; None never does.
+    """
 
     rounds: Annotated[int, Field(gt=0, le=10_000)]
     steps_per_round: Annotated[int, Field(gt=0, le=100_000)]
     batch_size: Annotated[int, Field(gt=0, le=256)]
+    batches_per_step: Annotated[int, Field(gt=0, le=64)] = 1
     patch_size: tuple[PositiveInt, PositiveInt, PositiveInt]
     positive_share: Share = 0.5
+    optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=1)]
+    schedule: Literal["cosine", "polynomial", "constant"] = "cosine"
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-5
+    max_gradient_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    patience: Annotated[int, Field(gt=0, le=10_000)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     augmentation: Augmentation = Augmentation()
 
@@ -225,7 +241,10 @@ class TrainingJob(_Job):
 
     @model_validator(mode="after")
     def _algorithm_can_run(self) -> Self:
-        faults = (*algorithm_faults(self.algorithm, exchange_mode=self.exchange.mode), *site_faults(self.algorithm))
+        faults = (
+            *algorithm_faults(self.algorithm, exchange_mode=self.exchange.mode),
+            *site_faults(self.algorithm, optimiser=self.training.optimiser),
+        )
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -234,6 +253,16 @@ class TrainingJob(_Job):
     def _sum_hides(self) -> Self:
         if self.exchange.mode != "plain" and self.sites.minimum < SMALLEST_SUM:
             raise ValueError(f"sites.minimum must be at least {SMALLEST_SUM} for an encrypted sum")
+        return self
+
+    @model_validator(mode="after")
+    def _private_steps_clip_and_gather_by_patient(self) -> Self:
+        training = self.training
+        if self.privacy and (training.max_gradient_norm is not None or training.batches_per_step > 1):
+            raise ValueError(
+                "training.max_gradient_norm and training.batches_per_step are of training without privacy: a private "
+                "step clips each patient's gradient to privacy.clip_norm and gathers all patients of its sample"
+            )
         return self
 
     @model_validator(mode="after")

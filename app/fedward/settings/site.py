@@ -198,11 +198,18 @@ class Split(Settings):
 
 
 class Compute(Settings):
-    """What the hospital's machine gives to the work. ``threads`` 0 leaves the choice to PyTorch."""
+    """What the hospital's machine gives to the work.
+
+    Attributes:
+        threads: 0 leaves the choice to PyTorch.
+        compile: Whether networks are compiled (``torch.compile``, which needs a C++ compiler) before they train;
+            ``auto`` compiles at a job's start, measures, and goes on compiled where that is clearly faster.
+    """
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: Annotated[int, Field(ge=0, le=256)] = 0
+    compile: Literal["off", "auto", "on"] = "off"
     memory_cases: Annotated[int, Field(ge=1)] = 200
 
 

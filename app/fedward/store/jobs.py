@@ -76,6 +76,15 @@ def witness(database: Database, *, job_id: str, number: int, weights_sha256: str
             raise JobRefused("model_changed", f"round {number} of job {job_id} came before with another model")
 
 
+def witnessed_round(database: Database, *, job_id: str, weights_sha256: str) -> int | None:
+    """Give the last round of a job that began with a model at this site; None where none did."""
+    query = select(func.max(WitnessedModel.number)).where(
+        WitnessedModel.job_id == job_id, WitnessedModel.weights_sha256 == weights_sha256
+    )
+    with database.transaction() as session:
+        return session.scalars(query).one()
+
+
 def witnessed_models(database: Database, *, job_id: str, numbers: Collection[int]) -> frozenset[str]:
     """Give the hashes of the models that this site received in some rounds of a job."""
     query = select(WitnessedModel.weights_sha256).where(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from fedward.models.networks import build
 from fedward.models.runtime import Runtime
 from fedward.models.weights import read_weights, write_weights
 from fedward.randomness import Seeded
-from fedward.settings.job import TrainingJob
+from fedward.settings.job import Training, TrainingJob
 from fedward.training.batches import Placed, batches
 from fedward.training.local_terms import LocalTerm
 from fedward.training.optimiser import OptimiserState, learning_rate, make_optimiser
@@ -48,6 +48,7 @@ def train(
     round_number: int,
     runtime: Runtime,
     optimiser_state: OptimiserState | None = None,
+    correction: NDArray[np.float32] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] | None = None,
 ) -> LocalResult:
@@ -63,6 +64,7 @@ def train(
         round_number: Counted from 1; places the round on the job's one learning-rate schedule.
         runtime: How the network runs here.
         optimiser_state: Of the site's last round; None starts anew.
+        correction: Added to every gradient, flat float32 in the network's layout; None adds nothing.
         should_stop: Asked before each step.
         progress: Called after each step with the steps done and the steps of the round.
 
@@ -78,20 +80,24 @@ def train(
     loss_sum = torch.zeros((), device=runtime.device)
     with (
         torch.random.fork_rng(devices=[runtime.device] if runtime.is_cuda else []),
-        batches(data.training_cases, steps, job=job, randomness=stream, runtime=runtime) as prepared,
+        batches(data.training_cases, _batches_of(steps, job), job=job, randomness=stream, runtime=runtime) as prepared,
     ):
         torch.manual_seed(stream.seed_of("dropout", round_number))
         module = build(job.network, task=job.task)
         write_weights(module, weights)
-        module = runtime.place_module(module).train()
+        module = runtime.compiled(runtime.place_module(module).train())
         optimiser, state_now = make_optimiser(module, job.training, optimiser_state)
-        loss, term = loss_of(job.task), LocalTerm.of(job.algorithm, weights)
-        for step, batch in zip(steps, prepared, strict=True):
+        gradient = _Gradient(module, loss_of(job.task), runtime, job.training)
+        term = LocalTerm.of(job.algorithm, weights, correction)
+        for step in steps:
             if should_stop():
                 raise Stopped("aborted", f"training was asked to end at step {step - steps.start} of the round")
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, job.training)
-            loss_sum += _take_step(module, optimiser, batch, runtime, of_task=loss, term=term)
+            loss_sum += gradient.of(prepared)
+            if term:
+                term.add_to(module)
+            optimiser.step()
             if progress:
                 progress(step - steps.start + 1, len(steps))
     return LocalResult(
@@ -114,20 +120,30 @@ def steps_of(round_number: int, job: TrainingJob) -> range:
     return range((round_number - 1) * count, round_number * count)
 
 
-def _take_step(
-    module: torch.nn.Module,
-    optimiser: torch.optim.Optimizer,
-    batch: Placed,
-    runtime: Runtime,
-    *,
-    of_task: Loss,
-    term: LocalTerm | None,
-) -> torch.Tensor:
-    optimiser.zero_grad(set_to_none=True)
-    loss = of_task(module, batch, runtime)
-    # bfloat16 has float32's range, so gradients need no scaling.
-    loss.backward()  # type: ignore[no-untyped-call]
-    if term:
-        term.add_to(module)
-    optimiser.step()
-    return loss.detach()
+def _batches_of(steps: range, job: TrainingJob) -> range:
+    """Give the batches of a round's steps, counted from 0 over the whole job."""
+    return range(steps.start * job.training.batches_per_step, steps.stop * job.training.batches_per_step)
+
+
+@dataclass(frozen=True, eq=False)
+class _Gradient:
+    """A step's gradient: the mean over the step's batches, shortened where it is longer than the job allows."""
+
+    module: torch.nn.Module
+    of_task: Loss
+    runtime: Runtime
+    training: Training
+
+    def of(self, prepared: Iterator[Placed]) -> torch.Tensor:
+        """Leave the gradient of the next batches in the network's parameters; give their mean loss."""
+        count = self.training.batches_per_step
+        total = torch.zeros((), device=self.runtime.device)
+        self.module.zero_grad(set_to_none=True)
+        for _ in range(count):
+            loss = self.of_task(self.module, next(prepared), self.runtime) / count
+            # bfloat16 has float32's range, so gradients need no scaling.
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        if self.training.max_gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.training.max_gradient_norm)
+        return total

@@ -28,11 +28,10 @@ class LocalTerm:
     correction: Flat | None = None
 
     @classmethod
-    def of(cls, algorithm: AnyAlgorithm, weights: Flat) -> LocalTerm | None:
+    def of(cls, algorithm: AnyAlgorithm, weights: Flat, correction: Flat | None = None) -> LocalTerm | None:
         """Give what a job's algorithm adds in a round that starts from ``weights``; None where it adds nothing."""
-        if isinstance(algorithm, FedProx) and algorithm.proximal:
-            return cls(proximal=algorithm.proximal, anchor=weights)
-        return None
+        proximal = algorithm.proximal if isinstance(algorithm, FedProx) else 0.0
+        return cls(proximal, weights, correction) if proximal or correction is not None else None
 
     def add_to(self, module: torch.nn.Module) -> None:
         """Add to the gradients that stand in a network's trainable parameters."""

@@ -1,11 +1,11 @@
-"""AdamW, its learning rate over the whole job, and its state as a value that a site keeps between rounds."""
+"""A site's optimiser, its learning rate over the whole job, and its state as a value that is kept between rounds."""
 
 from __future__ import annotations
 
 import io
 import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,20 @@ from fedward.errors import ModelError, StoreError
 from fedward.settings.job import Training
 from fedward.store.vault import Vault
 
+#: What is left of the learning rate after a share of the way.
+_SHAPES: Mapping[str, Callable[[float], float]] = {
+    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
+    "polynomial": lambda progress: (1 - progress) ** 0.9,
+    "constant": lambda _: 1.0,
+}
+
 
 @dataclass(frozen=True, eq=False)
 class OptimiserState:
     """AdamW's memory. It describes the site's own gradients and never leaves the site.
 
     Attributes:
-        first_moment: Flat float32 in the network's layout.
+        first_moment: Flat float32 in the network's layout; empty after plain descent, which remembers nothing.
         second_moment: Likewise.
         steps: How many steps went into it.
     """
@@ -53,37 +60,48 @@ class OptimiserState:
 
 
 def learning_rate(step: int, training: Training) -> float:
-    """Give the rate of one step: a linear warm-up, then half a cosine down to zero at the job's last step.
+    """Give the rate of one step: a linear warm-up, then what the job's schedule says of the way to its last step.
 
     Args:
         step: Counted from 0 over all rounds of the job.
         training: The job's settings.
 
     Source:
-        Loshchilov & Hutter, SGDR, ICLR 2017, eq. 5 without restarts.
+        cosine: Loshchilov & Hutter, SGDR, ICLR 2017, eq. 5 without restarts. polynomial: Chen et al., DeepLab, 2018,
+        section 4.1, with the power 0.9.
     """
     warmup = min(training.warmup_steps, training.total_steps - 1)
     if step < warmup:
         return training.learning_rate * (step + 1) / warmup
     progress = (step - warmup) / max(1, training.total_steps - warmup)
-    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+    return training.learning_rate * _SHAPES[training.schedule](progress)
+
+
+def local_distance(round_number: int, training: Training) -> float:
+    """Give the sum of the learning rates of a round's steps, the same at every site."""
+    count = training.steps_per_round
+    return math.fsum(learning_rate(step, training) for step in range((round_number - 1) * count, round_number * count))
 
 
 def make_optimiser(
     module: torch.nn.Module, training: Training, state: OptimiserState | None
-) -> tuple[torch.optim.AdamW, Callable[[], OptimiserState]]:
-    """Give AdamW over the network's trainable parameters, and a function that reads its state as it then stands.
+) -> tuple[torch.optim.Optimizer, Callable[[], OptimiserState]]:
+    """Give the job's optimiser over the network's trainable parameters, and a function that reads its state.
 
     Args:
         module: Already on its device.
-        training: Learning rate and weight decay.
+        training: Which optimiser, its learning rate and weight decay.
         state: Where an earlier round left off; None starts anew.
 
     Raises:
         ModelError: ``wrong_layout``: the state is another network's.
     """
     parameters = [value for value in module.parameters() if value.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
+    rate, decay = training.learning_rate, training.weight_decay
+    if training.optimiser == "sgd":
+        none = np.empty(0, np.float32)
+        return torch.optim.SGD(parameters, lr=rate, weight_decay=decay), lambda: OptimiserState(none, none, 0)
+    optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
     if state:
         _restore(optimiser, parameters, state)
     return optimiser, lambda: _read(optimiser, parameters)

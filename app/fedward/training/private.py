@@ -50,6 +50,7 @@ def train_private(
     noise_multiplier: float,
     secret: Secret,
     optimiser_state: OptimiserState | None = None,
+    correction: NDArray[np.float32] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] | None = None,
 ) -> LocalResult:
@@ -67,6 +68,7 @@ def train_private(
         noise_multiplier: The noise's standard deviation over the clip norm, as this site has decided it.
         secret: Draws the samples and the noise.
         optimiser_state: Of the site's last round; None starts anew.
+        correction: Added to every noised gradient; what it knows of patients it must know from noised updates alone.
         should_stop: Asked before each patient.
         progress: Called after each step with the steps done and the steps of the round.
 
@@ -98,10 +100,10 @@ def train_private(
     ):
         module = build(job.network, task=job.task)
         write_weights(module, weights)
-        module = runtime.place_module(module).train()
+        module = runtime.compiled(runtime.place_module(module).train())
         optimiser, state_now = make_optimiser(module, job.training, optimiser_state)
         total = PatientSum(module, clip_norm=job.privacy.clip_norm, loss=loss_of(job.task))
-        term = LocalTerm.of(job.algorithm, weights)
+        term = LocalTerm.of(job.algorithm, weights, correction)
         deviation = noise_multiplier * job.privacy.clip_norm
         for step, sample in zip(steps, samples, strict=True):
             noise = beside.submit(secret.gaussian, total.size, deviation)

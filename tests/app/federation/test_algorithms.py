@@ -14,6 +14,7 @@ from fedward.errors import RoundFailed
 from fedward.federation.algorithms import RoundFacts, Server, coordinate_median, server_of, trimmed_mean
 from fedward.federation.averaging import weighted_mean
 from fedward.settings.algorithms import AnyAlgorithm, algorithm_faults
+from fedward.training.local_terms import next_control
 from unlike_sites import UNLIKE, Quadratic, optimum, run
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyAlgorithm)
@@ -79,6 +80,21 @@ def test_half_the_sites_move_the_servers_control_half_as_far() -> None:
     for share in (1.0, 0.5):
         _, (control,) = server("scaffold").apply((zero,), zero, update, RoundFacts(share, local_distance=2.0))
         np.testing.assert_allclose(control, -0.5 * share)
+
+
+def test_a_site_that_joins_later_brings_a_control_of_zero() -> None:
+    # Two sites of weight 10 had controls of mean 3; a third of weight 20 joins and all take part.
+    own = {"a": np.full(2, 2.0, np.float32), "b": np.full(2, 4.0, np.float32), "c": np.zeros(2, np.float32)}
+    weights, of_server = {"a": 10, "b": 10, "c": 20}, np.full(2, 3.0, np.float32)
+    updates = {"a": np.full(2, 1.0, np.float32), "b": np.full(2, -2.0, np.float32), "c": np.full(2, 0.5, np.float32)}
+    after = {name: next_control(own[name], of_server, updates[name], local_distance=0.5) for name in own}
+    _, (control,) = server("scaffold").apply(
+        (of_server,),
+        np.zeros(2, np.float32),
+        weighted_mean(updates, weights),
+        RoundFacts(share=1.0, known=0.5, local_distance=0.5),
+    )
+    np.testing.assert_allclose(control, weighted_mean(after, weights), rtol=1e-5)
 
 
 def test_scaffold_without_the_rounds_learning_rates_is_refused() -> None:

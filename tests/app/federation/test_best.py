@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fedward.federation.best import Choice, global_metric
+from fedward.federation.best import Best, Choice, global_metric
 
 WEIGHTS = {"a": 10, "b": 30}
 
@@ -66,3 +66,20 @@ def test_one_lucky_round_does_not_choose_the_model() -> None:
 
 def test_a_model_that_gets_worse_and_stays_so_is_not_chosen() -> None:
     assert chosen(0.50, 0.70, 0.72, 0.60, 0.55, 0.50) == 3
+
+
+def test_patience_counts_scored_rounds_since_the_best() -> None:
+    choice = Choice()
+    assert not choice.has_stalled(patience=1)
+    for number, score in ((1, 0.2), (2, 0.8), (3, 0.1), (4, None), (5, 0.1)):
+        choice = choice.after(number, score)
+    assert choice.best == Best(2, 0.8)
+    assert [choice.has_stalled(patience=patience) for patience in (None, 1, 3, 4)] == [False, True, True, False]
+    assert not choice.after(6, 1.0).has_stalled(patience=1)
+
+
+def test_a_job_without_scores_never_stalls() -> None:
+    choice = Choice()
+    for number in range(1, 9):
+        choice = choice.after(number, None)
+    assert not choice.has_stalled(patience=1)

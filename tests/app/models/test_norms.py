@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedward.errors import ModelError
 from fedward.models.norms import keeping_own, norm_mask, without_own
 from fedward.models.weights import layout_of
 from network_cases import CASES, NetworkCase
@@ -18,6 +19,11 @@ def test_a_network_without_norms_keeps_nothing() -> None:
     assert not norm_mask(torch.nn.Linear(2, 2)).any()
 
 
+def test_another_networks_norms_are_refused() -> None:
+    with pytest.raises(ModelError, match="wrong_layout"):
+        keeping_own(np.ones(3, np.float32), np.ones(3, np.float32), np.array([True, False, True]))
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_every_network_has_norms_and_they_are_a_small_part(case: NetworkCase) -> None:
     module = case.module()
@@ -28,8 +34,9 @@ def test_every_network_has_norms_and_they_are_a_small_part(case: NetworkCase) ->
 
 def test_what_stays_at_a_site_is_neither_sent_nor_overwritten() -> None:
     mask = np.array([True, False, True])
-    shared, own = np.array([1, 2, 3], np.float32), np.array([7, 8, 9], np.float32)
+    shared, own = np.array([1, 2, 3], np.float32), np.array([7, 9], np.float32)
     assert keeping_own(shared, own, mask).tolist() == [7, 2, 9]
-    sent = without_own(own, mask)
+    assert shared.tolist() == [1, 2, 3]
+    sent = without_own(np.array([7, 8, 9], np.float32), mask)
     assert sent.tolist() == [0, 8, 0]
     assert sent.dtype == np.float32

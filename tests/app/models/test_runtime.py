@@ -51,6 +51,25 @@ def test_a_cuda_device_takes_bfloat16_and_channels_last(monkeypatch: pytest.Monk
     assert choose(device="cuda:1", precision="float32") == Runtime("cuda:1", None, channels_last=True)
 
 
+def test_networks_are_compiled_where_the_site_file_says_so_alone() -> None:
+    assert not choose(precision="float32").is_compiled
+    assert choose(precision="float32", compile="on").is_compiled
+
+
+@pytest.mark.parametrize(("seconds", "pays"), [(0.8, True), (0.95, False), (None, False)])
+def test_compiling_that_is_measured_must_clearly_pay(
+    seconds: float | None, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(candidate: Runtime, *_: object) -> float:
+        if candidate.is_compiled and seconds is None:
+            raise RuntimeError("no C++ compiler")
+        return seconds if candidate.is_compiled and seconds else 1.0
+
+    monkeypatch.setattr(runtime_module, "step_seconds", timed)
+    assert choose(compile="auto").is_compiled == pays
+    assert not choose().is_compiled
+
+
 def test_the_benchmark_leaves_pytorchs_generator_alone() -> None:
     before = torch.get_rng_state()
     choose(precision="float32")

@@ -91,10 +91,9 @@ def test_a_multi_task_report_gives_each_lesion_its_malignancy_and_diameter(serie
     assert large.assessment.diameter_mm == pytest.approx(8.2, abs=0.4)
     for words in (
         "2 lesions found, 1 called malignant",
-        "One is called malignant from a probability of 0.5 on.",
+        "A lesion is called malignant from a probability of 0.5 on.",
         "Called Probability of benign Probability of malignant Diameter, estimated",
-        f"1 malignant {1 - large.assessment.positive_probability:.3f} {large.assessment.positive_probability:.3f} "
-        f"{large.assessment.diameter_mm:.1f}",
+        f"1 malignant < 0.001 > 0.999 {large.assessment.diameter_mm:.1f}",
         "not calibrated",
         "A call is not a diagnosis.",
         "The estimated diameter is what the network says",

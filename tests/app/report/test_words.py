@@ -97,6 +97,18 @@ def test_an_image_is_called_and_what_that_is_worth_is_said() -> None:
     assert "calibrated on 1 lesion of this hospital's own patients" in words.assessment_note(calibrated)
 
 
+def test_what_a_model_did_not_see_of_an_image_is_a_warning() -> None:
+    judged = findings(task="classification", kind="image", assessment=SAID)
+    assert words.only_middle(judged) == ""
+    assert "saw its middle alone" in words.only_middle(judged.model_copy(update={"only_middle": True}))
+
+
+def test_no_probability_is_written_as_certainty() -> None:
+    assert [words.probability(value) for value in (0.0, 0.0004, 0.001, 0.5, 0.999, 1.0)] == [
+        "< 0.001", "< 0.001", "0.001", "0.500", "0.999", "> 0.999",
+    ]  # fmt: skip
+
+
 def test_a_measurement_without_words_keeps_its_name() -> None:
     assert words.measurement("axes_ratio") == "Short over long axis"
     assert words.measurement("sphericity") == "sphericity"

@@ -15,7 +15,10 @@ from fedward.models.runtime import Runtime
 from fedward.models.sliding_window import predict_image
 from fedward.models.weights import write_weights
 from fedward.settings.algorithms import FedProx
+from fedward.settings.job import TrainingJob
+from fedward.training import batches as batches_module
 from fedward.training.local import LocalResult, train
+from fedward.training.optimiser import local_distance
 from small_cases import job_with, site_at, studies_in
 
 JOB = job_with(augmentation={"noise": 0.05})
@@ -109,6 +112,72 @@ def test_fedprox_holds_a_site_near_the_global_model(data: SiteData) -> None:
     free = one_round(data).update
     np.testing.assert_array_equal(moved(0.0), free)
     assert np.linalg.norm(moved(100.0)) < 0.7 * np.linalg.norm(free)
+
+
+def plain(**training: object) -> TrainingJob:
+    settings = {"optimiser": "sgd", "schedule": "constant", "weight_decay": 0.0, "warmup_steps": 0}
+    return job_with(learning_rate=0.5, **settings, **training)
+
+
+def test_gathered_batches_take_the_mean_of_the_steps_that_each_would_take(data: SiteData) -> None:
+    single, gathered = plain(rounds=2, steps_per_round=1), plain(rounds=1, steps_per_round=1, batches_per_step=2)
+    start = initial_weights(single)
+    first, second = (train(start, data, single, round_number=n, runtime=RUNTIME) for n in (1, 2))
+    both = train(start, data, gathered, round_number=1, runtime=RUNTIME)
+    size = np.linalg.norm(both.update)
+    assert np.linalg.norm(first.update - second.update) > 0.1 * size
+    assert np.linalg.norm((first.update + second.update) / 2 - both.update) < 1e-3 * size
+    assert both.loss == pytest.approx((first.loss + second.loss) / 2, rel=1e-5)
+
+
+def test_every_round_gathers_batches_that_no_other_round_has_seen(
+    data: SiteData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    kept = batches_module.draw
+
+    def noted(*arguments: object, step: int, **named: object) -> object:
+        drawn.append(step)
+        return kept(*arguments, step=step, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(batches_module, "draw", noted)
+    job = plain(rounds=2, steps_per_round=2, batches_per_step=3)
+    for number in (1, 2):
+        train(initial_weights(job), data, job, round_number=number, runtime=RUNTIME)
+    assert drawn == list(range(12))
+
+
+def test_no_step_is_longer_than_the_bound_on_the_gradient_allows(data: SiteData) -> None:
+    def moved(bound: float | None) -> float:
+        job = plain(rounds=1, steps_per_round=1, max_gradient_norm=bound)
+        return float(np.linalg.norm(train(initial_weights(job), data, job, round_number=1, runtime=RUNTIME).update))
+
+    free = moved(None) / 0.5
+    assert moved(free / 10) == pytest.approx(0.5 * free / 10, rel=1e-3)
+    assert moved(free * 10) == pytest.approx(0.5 * free, rel=1e-3)
+
+
+def test_a_correction_is_added_to_every_gradient_beyond_the_bound(data: SiteData) -> None:
+    job = plain(rounds=1, steps_per_round=3, max_gradient_norm=1e-6)
+    start = initial_weights(job)
+    correction = np.linspace(-1, 1, start.size, dtype=np.float32)
+    update = train(start, data, job, round_number=1, runtime=RUNTIME, correction=correction).update
+    np.testing.assert_allclose(update, -local_distance(1, job.training) * correction, atol=1e-5)
+
+
+def test_a_compiled_network_takes_the_same_steps(data: SiteData, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Captured as one graph but run by PyTorch as it is: making C++ of it takes half a minute.
+    graphs: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> object:
+        graphs.append(len(graph.graph.nodes))
+        return graph.forward
+
+    kept = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **named: kept(self, backend=backend, **named))
+    compiled = train(initial_weights(JOB), data, JOB, round_number=1, runtime=Runtime(is_compiled=True))
+    assert len(graphs) == 1, "patches of one size need one graph"
+    np.testing.assert_allclose(compiled.loss, one_round(data).loss, rtol=1e-4)
 
 
 def test_bfloat16_gives_nearly_the_same_update(data: SiteData) -> None:

@@ -10,7 +10,7 @@ import torch
 from fedward.errors import ModelError
 from fedward.settings.job import Training
 from fedward.store.vault import Vault
-from fedward.training.optimiser import OptimiserState, learning_rate, make_optimiser
+from fedward.training.optimiser import OptimiserState, learning_rate, local_distance, make_optimiser
 from small_cases import job_with
 
 VAULT = Vault(b"k" * 32)
@@ -32,6 +32,48 @@ def test_a_warm_up_longer_than_the_job_still_gives_a_rate() -> None:
     training = TRAINING.model_copy(update={"warmup_steps": 1000})
     rates = [learning_rate(step, training) for step in range(training.total_steps)]
     assert 0 < min(rates) <= max(rates) <= 0.02
+
+
+def with_schedule(schedule: str) -> list[float]:
+    training = TRAINING.model_copy(update={"schedule": schedule})
+    return [learning_rate(step, training) for step in range(training.total_steps)]
+
+
+def test_a_constant_rate_stays_after_the_warm_up() -> None:
+    assert with_schedule("constant") == pytest.approx([0.005, 0.01, 0.015] + [0.02] * 97)
+
+
+def test_a_polynomial_rate_falls_nearly_in_a_line_to_zero_at_the_jobs_end() -> None:
+    rates = with_schedule("polynomial")
+    assert rates[:5] == pytest.approx([0.005, 0.01, 0.015, 0.02, 0.02])
+    assert rates[52] == pytest.approx(0.02 * 0.5**0.9)
+    assert rates[99] == pytest.approx(0.02 * (1 / 96) ** 0.9)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "polynomial", "constant"])
+def test_the_rounds_distances_add_up_to_the_whole_schedule(schedule: str) -> None:
+    training = TRAINING.model_copy(update={"schedule": schedule})
+    rounds = [local_distance(number, training) for number in range(1, training.rounds + 1)]
+    assert sum(rounds) == pytest.approx(sum(with_schedule(schedule)))
+    assert min(rounds) > 0
+
+
+def test_plain_descent_moves_by_the_rate_times_the_gradient_and_remembers_nothing(tmp_path: Path) -> None:
+    module, training = linear(), TRAINING.model_copy(update={"optimiser": "sgd", "weight_decay": 0.0})
+    weight, bias = (value.detach().clone() for value in module.parameters())
+    image = torch.tensor([1.0, -2.0])
+    gradient = 2 * (weight @ image + bias)
+    state = steps_on(module, training, None, 1)
+    after = list(module.parameters())
+    torch.testing.assert_close(after[1].detach(), bias - 0.02 * gradient)
+    torch.testing.assert_close(after[0].detach(), weight - 0.02 * gradient[:, None] * image)
+    state.save(tmp_path / "optimiser", VAULT)
+    kept = OptimiserState.load(tmp_path / "optimiser", VAULT)
+    assert kept is not None
+    assert kept.first_moment.size == kept.second_moment.size == 0
+    halves = linear()
+    steps_on(halves, training, kept, 1)
+    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), halves.parameters(), strict=True))
 
 
 def steps_on(module: torch.nn.Module, training: Training, state: OptimiserState | None, count: int) -> OptimiserState:

@@ -28,6 +28,7 @@ from fedward.settings.algorithms import FedProx
 from fedward.settings.job import PrivateTraining, TrainingJob, UNet3D
 from fedward.training import private
 from fedward.training.batches import Placed
+from fedward.training.optimiser import local_distance
 from fedward.training.private import PatientCrops, PatientSum, train_private
 from fedward.training.segmentation_loss import segmentation_loss
 from fedward.training.task_loss import loss_of
@@ -187,6 +188,21 @@ def test_fedprox_holds_a_private_site_near_the_global_model_too(data: SiteData) 
     held = plain.model_copy(update={"algorithm": FedProx(name="fedprox", proximal=1000.0)})
     free, near = (np.linalg.norm(run(data, job, noise_multiplier=1e-6).update) for job in (plain, held))
     assert near < 0.8 * free
+
+
+def test_a_correction_is_added_after_clipping_and_noise(data: SiteData) -> None:
+    job = private_job(sampling_rate=1.0)
+    training = job.training.model_copy(update={"optimiser": "sgd", "weight_decay": 0.0})
+    job = job.model_copy(update={"training": training})
+    # Far longer than any clipped gradient: were it clipped too, the update could not reach it.
+    correction = np.full(initial_weights(job).size, 10.0, np.float32)
+    steps = {"round_number": 1, "runtime": RUNTIME, "noise_multiplier": 1e-6}
+    free, held = (
+        train_private(initial_weights(job), data, job, **steps, secret=Secret(), correction=given).update
+        for given in (None, correction)
+    )
+    moved = held - free
+    assert np.abs(moved + local_distance(1, training) * 10).max() < 0.05 * local_distance(1, training) * 10
 
 
 def test_nothing_that_takes_a_secret_takes_a_seed() -> None:
