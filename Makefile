@@ -29,7 +29,7 @@ fuzz: $(READY)
 
 bench: $(READY)
 	mkdir -p bench-results
-	for name in hippocampus sts networks real_shapes throughput engine collapse privacy; do \
+	for name in hippocampus sts networks real_shapes throughput engine exchange collapse privacy; do \
 	  $(BIN)/python tests/bench/$$name.py --json bench-results/$$name.json || exit 1; \
 	done
 

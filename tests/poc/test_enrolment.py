@@ -1,0 +1,110 @@
+"""A federation whose parties each made their own key, started from the kits that NVFLARE packaged for them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from enrolled_federation import enrol
+from fedward_flare import poc, processes
+from fedward_flare.enrolment import render
+from fedward_flare.folders import render_hospitals
+from fedward_flare.jobs import SERVER_APP, export, prepare
+from fedward_flare.services import start_all
+from fedward_flare.session import Session, connect
+from fedward_flare.share import shared
+from fedward_flare.workdir import FederationState, Workdir, claimed
+from tiny_federation import federation_of, training_job, write_archive
+
+NAMES = ("north", "east")
+
+
+def project_of(port: int, storage: str) -> dict:
+    """Give the shipped project with this test's parties, on this machine alone."""
+    project = yaml.safe_load(shared("provision", "project.yml").read_text())
+    server = {"name": "localhost", "type": "server", "org": "coordination"}
+    persons = [participant for participant in project["participants"] if participant["type"] == "admin"]
+    project["name"] = "poc_tests"
+    project["participants"] = [
+        {**server, "fed_learn_port": port, "admin_port": port},
+        *({"name": name, "type": "client", "org": name} for name in NAMES),
+        *persons,
+    ]
+    for builder in project["builders"]:
+        if builder["path"].startswith("fedward_flare."):
+            builder["args"] = {"loopback": True, "storage": storage}
+    return project
+
+
+def provisioned(workdir: Workdir, port: int) -> None:
+    plan, root = workdir.root / "plan", workdir.root
+    (root / "project.yml").write_text(yaml.safe_dump(project_of(port, str(root / "server"))))
+    render(root / "project.yml", plan)
+    state = workdir.state()
+    enrol(plan, root, ("localhost", *NAMES, state.coordinator, state.operator), kits="kits")
+    (workdir.kit("localhost")).rename(workdir.kit("server"))
+
+
+def status_of_a_job_in_hocon(session: Session, workdir: Workdir, folder: Path) -> str:
+    """Submit an honest job beside whose configuration for the server lies another that reads its environment."""
+    prepared = prepare(training_job(minimum=2, rounds=1, steps=1), workdir)
+    config = export(prepared, folder) / SERVER_APP / "config"
+    (config / "config_fed_server.conf").write_text((config / "config_fed_server.json").read_text() + "\nx = ${HOME}\n")
+    session.submit_folder(folder)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        (status,) = [job.status for job in session.jobs() if job.id == prepared.document.id]
+        if status.startswith("FINISHED"):
+            return status
+        time.sleep(0.3)
+    return "not finished"
+
+
+@pytest.mark.federation
+def test_parties_that_enrolled_themselves_train_together(tmp_path: Path) -> None:
+    settings = federation_of(tmp_path, NAMES)
+    with claimed(tmp_path / "work") as workdir:
+        state = FederationState(
+            project=settings.federation.project,
+            coordinator=settings.federation.coordinator,
+            operator=settings.federation.operator,
+            hospitals=NAMES,
+            port=poc.choose_port(None),
+            mark=f"enrolled-{os.getpid()}-{time.monotonic_ns()}",
+        )
+        workdir.write_state(state)
+        provisioned(workdir, state.port)
+        for name in NAMES:
+            write_archive(workdir.hospital(name), name)
+        render_hospitals(settings, workdir)
+        try:
+            started = start_all(settings, workdir, mark=state.mark, extra={})
+            workdir.write_state(state.model_copy(update={"processes": started}))
+            with connect(workdir, timeout_s=60.0) as session:
+                deadline = time.monotonic() + 60
+                while set(session.connected_sites()) != set(NAMES) and time.monotonic() < deadline:
+                    time.sleep(0.2)
+                listeners = {
+                    connection.laddr.ip
+                    for process in started
+                    for connection in psutil.Process(process.pid).net_connections(kind="inet")
+                    if connection.status == psutil.CONN_LISTEN
+                }
+                assert listeners == {"127.0.0.1"}
+                prepared = prepare(training_job(minimum=2, rounds=1, steps=1), workdir)
+                session.submit(prepared)
+                record = session.watch(prepared.document.id, timeout_s=120).record
+                assert (record.status, set(record.rounds[0].weights)) == ("completed", set(NAMES))
+                assert "FAILED_TO_RUN" in status_of_a_job_in_hocon(session, workdir, tmp_path / "job")
+            with connect(workdir, as_operator=True, timeout_s=20.0) as operator:
+                operator.shut_down()
+            processes.wait_until_ended(state.mark, timeout_s=40)
+            assert processes.running(state.mark) == [], "the operator's certificate has the right"
+        finally:
+            poc.down(workdir)
+    assert processes.running(state.mark) == []
