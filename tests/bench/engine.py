@@ -31,9 +31,8 @@ from fedward.randomness import Secret
 from fedward.settings.federation import FederationSettings, HospitalEntry, Project
 from fedward.settings.job import Exchange, ExchangeMode, Input, Sites, Training, TrainingJob, Window
 from fedward_flare import poc, processes
-from fedward_flare.jobs import SITE_APP, export, prepare
+from fedward_flare.jobs import prepare
 from fedward_flare.kits import participants_of
-from fedward_flare.provisioning import SITE_CLASSES
 from fedward_flare.quiet import quietly
 from fedward_flare.services import start_all
 from fedward_flare.session import Session, connect
@@ -75,9 +74,10 @@ def federation(folder: Path) -> FederationSettings:
     return FederationSettings(federation=Project(project="engine_bench"), hospital=hospitals)
 
 
-def environment(times: Path) -> dict[str, str]:
+def environment(times: Path, *folders: Path) -> dict[str, str]:
+    """Give what the processes are told: the folder of times, and where they find modules, in ``folders`` first."""
     times.mkdir()
-    return {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), TIMES: str(times)}
+    return {"PYTHONPATH": os.pathsep.join([*map(str, folders), str(HERE), *sys.path]), TIMES: str(times)}
 
 
 def ours(folder: Path, mode: ExchangeMode = MODE, *, rounds: int = ROUNDS) -> Path:
@@ -85,20 +85,12 @@ def ours(folder: Path, mode: ExchangeMode = MODE, *, rounds: int = ROUNDS) -> Pa
     folder = folder / mode
     folder.mkdir()
     times = folder / "ours_times"
-    options = poc.StartOptions(
-        builder={"site_classes": [*SITE_CLASSES, "engine_parts.InstantExecutor"]}, environment=environment(times)
-    )
+    options = poc.StartOptions(environment=environment(times, HERE / "instant_sites"))
     with claimed(folder / "ours") as workdir, poc.running(federation(folder), workdir, options=options) as session:
         training = JOB.training.model_copy(update={"rounds": rounds})
         job = JOB.model_copy(update={"exchange": Exchange(mode=mode, max_update_norm=1e3), "training": training})
         prepared = prepare(job, workdir)
-        exported = export(prepared, folder / "job")
-        config = exported / SITE_APP / "config" / "config_fed_client.json"
-        config.write_text(
-            config.read_text().replace("fedward_flare.executors.TrainExecutor", "engine_parts.InstantExecutor")
-        )
-        session.submit_folder(exported)
-        finished = session.watch(prepared.document.id, timeout_s=300)
+        finished = session.watch(session.submit(prepared), timeout_s=300)
         if finished.record.status != "completed" or any(r.failures for r in finished.record.rounds):
             raise SystemExit(f"the federation did not do its rounds: {finished.record}")
     return times

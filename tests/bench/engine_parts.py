@@ -25,7 +25,6 @@ from fedward.privacy.sealed import Answer
 from fedward.settings.job import Segmentation, UNet3D
 from fedward.site_ckks import SiteCkks
 from fedward.site_sum import SiteSum
-from fedward_flare.executors import TrainExecutor
 
 #: 4.8 M parameters in 97 arrays.
 NETWORK = UNet3D(name="unet3d", channels=(16, 32, 64, 128, 256), residual_units=2)
@@ -100,10 +99,3 @@ class InstantHospital(Hospital):
         self, document: JobDocument, number: int, receipts: Sequence[Receipt], blocks: Sequence[bytes]
     ) -> np.ndarray:
         return self.sum.decrypt(number, receipts, blocks)
-
-
-class InstantExecutor(TrainExecutor):
-    """Our executor with nothing changed but the hospital behind it."""
-
-    def _open_hospital(self) -> InstantHospital:
-        return InstantHospital.open(Path(os.environ["FEDWARD_SITE_FILE"]))
