@@ -14,9 +14,9 @@ from fedward.dicom.facts import GroupFacts
 from fedward.evaluation.centred import PLACES, answers_at, positive_probabilities
 from fedward.evaluation.froc import ScanCandidates, scan_candidates
 from fedward.evaluation.images import image_probabilities
-from fedward.evaluation.lesions import score_lesions
+from fedward.evaluation.lesions import score_lesions_by_class
 from fedward.evaluation.overlap import dice_per_class, iou_per_class
-from fedward.evaluation.regions import find_regions
+from fedward.evaluation.regions import found_labels
 from fedward.evaluation.sheet import BINS
 from fedward.evaluation.surfaces import hausdorff_95_mm
 from fedward.imaging.cases import Case
@@ -27,10 +27,8 @@ from fedward.imaging.centred import (
     lesion_is_positive,
     places_elsewhere,
 )
-from fedward.models.networks import build
-from fedward.models.runtime import Runtime
+from fedward.models.runtime import Runtime, evaluation_network
 from fedward.models.sliding_window import predict_image
-from fedward.models.weights import write_weights
 from fedward.randomness import Seeded
 from fedward.settings.job import Segmentation, TrainingJob
 from fedward.settings.tasks import Classification, MultiTask, is_of_images
@@ -103,9 +101,7 @@ def measure_cases(
         ModelError: the weights are another network's.
         Stopped: ``aborted``.
     """
-    module = build(job.network, task=job.task)
-    write_weights(module, weights)
-    module = runtime.place_module(module).eval()
+    module = evaluation_network(job.network, weights, task=job.task, runtime=runtime)
     return tuple(
         _measure(module, case, job, groups(case.series_instance_uid), runtime=runtime, should_stop=should_stop)
         for case in cases
@@ -158,9 +154,7 @@ def segmented(
     """
     found, classes = predicted, len(task.classes)
     if task.measure == "lesion_dice":
-        found = np.zeros_like(predicted)
-        for region in find_regions(predicted, probability, affine=affine, task=task):
-            found[region.box][region.mask] = region.class_index + 1
+        found = found_labels(predicted, probability, affine=affine, task=task)
         about = _detected(found, probability, truth, affine=affine, task=task, about=about)
     else:
         about = replace(about, dice=_known(dice_per_class(predicted, truth, classes=classes)))
@@ -189,10 +183,9 @@ def _detected(
     about: ScanFacts,
 ) -> ScanFacts:
     """Add what is known of lesions: at the release's operating point, and at a low threshold for the curve."""
-    scores = [
-        score_lesions(found == k, truth == k, affine=affine, minimum_lesion_mm=task.minimum_lesion_mm)
-        for k in range(1, len(task.classes) + 1)
-    ]
+    scores = score_lesions_by_class(
+        found, truth, classes=len(task.classes), affine=affine, minimum_lesion_mm=task.minimum_lesion_mm
+    )
     dice = tuple(value for of_class in scores for value in of_class.dice)
     candidates = scan_candidates(
         probability >= LOWEST_PROBABILITY,
