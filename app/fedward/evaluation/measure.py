@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedward.dicom.facts import GroupFacts
-from fedward.evaluation.centred import PLACES, answers_at, positive_probabilities
+from fedward.evaluation.centred import answers_at, compared_places, positive_probabilities
 from fedward.evaluation.froc import ScanCandidates, scan_candidates
 from fedward.evaluation.images import image_probabilities
 from fedward.evaluation.lesions import score_lesions_by_class
@@ -27,12 +27,10 @@ from fedward.imaging.centred import (
     lesion_centres,
     lesion_diameter_mm,
     lesion_is_positive,
-    places_elsewhere,
 )
 from fedward.imaging.patches import TrainingCase
 from fedward.models.runtime import Runtime, evaluation_network
 from fedward.models.sliding_window import predict_image
-from fedward.randomness import Seeded
 from fedward.settings.job import Segmentation, TrainingJob
 from fedward.settings.tasks import Classification, MultiTask, is_of_images
 
@@ -246,9 +244,7 @@ def _image(look: _Look, case: Case, groups: GroupFacts, task: Classification) ->
 def _places(look: _Look, case: Case, groups: GroupFacts, task: Classification) -> ScanFacts:
     prepared = case.cache.training_case(case.key, mapped=True)
     lesions = lesion_centres(prepared)
-    generator = Seeded(0).generator("elsewhere", case.series_instance_uid)
-    elsewhere = places_elsewhere(prepared, look.job.training.patch_size, count=PLACES, generator=generator)
-    places = (*lesions, *elsewhere)
+    places = (*lesions, *compared_places(case, prepared, look.job))
     if not places:
         return ScanFacts(case.patient_key, 0.0, groups)
     started_s = time.perf_counter()
