@@ -1,4 +1,4 @@
-"""Labels written as real DICOM objects by other hands than ours, SEG by highdicom, RTSTRUCT by pydicom alone; and read."""
+"""Labels written as real DICOM objects by other hands than ours (SEG by highdicom, RTSTRUCT by pydicom), and read."""
 
 from __future__ import annotations
 
