@@ -1,4 +1,4 @@
-"""Labels written as real DICOM objects by other hands than ours: SEG by highdicom, RTSTRUCT by pydicom alone."""
+"""Labels written as real DICOM objects by other hands than ours (SEG by highdicom, RTSTRUCT by pydicom), and read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import highdicom
 import numpy as np
+import pytest
 from highdicom.content import AlgorithmIdentificationSequence
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -14,8 +15,30 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from dicom_series import Written
+from fedward.dicom.labels import read_object
+from fedward.dicom.matching import labels_of
+from fedward.dicom.reader import scan
+from fedward.errors import LabelRefused
 
 Ring = Sequence[tuple[float, float, float]]
+
+
+def drawn(folder: Path, values: dict[int, int] | None = None) -> np.ndarray:
+    """Give the one label of the one series below ``folder``, segment k as value k unless told."""
+    scanned = scan(folder)
+    (series,) = scanned.series
+    (label,) = labels_of(series, scanned)
+    volume = series.read()
+    array = np.zeros(volume.array.shape, dtype=np.uint8)
+    read_object(scanned.root, label, volume, values or {number: number for number, _ in label.segments}, onto=array)
+    return array
+
+
+def refusal(folder: Path, code: str) -> str:
+    """Give why the one label below ``folder`` is refused."""
+    with pytest.raises(LabelRefused, match=code) as caught:
+        drawn(folder)
+    return caught.value.detail
 
 
 def write_seg(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
 from dicom_series import Place, Written, write_series
-from fedward.inference.model import LoadedModel, ModelFacts
+from fedward.inference.model import LoadedModel
 from fedward.models.multitask_densenet3d import MultiTaskAnswer
 from fedward.randomness import Seeded
 from fedward.settings.job import Input, Window
 from fedward.settings.tasks import AnyTask, MultiTask, Segmentation
+from model_cases import facts_of
 
 #: Of a ball of each class: radius in mm and HU.
 GRADES = {"benign": (5.0, -250.0), "malignant": (8.0, 150.0)}
@@ -103,17 +103,7 @@ class Bright(torch.nn.Module):
 def grading_model(network: torch.nn.Module, task: AnyTask | None = None, *, name: str = "grades") -> LoadedModel:
     """Give a model that needs no training; HU -1000 to 400 are 0 to 1, so a dull ball has 0.54, a bright one 0.82."""
     return LoadedModel(
-        facts=ModelFacts(
-            name=name,
-            release_number=1,
-            model_sha256=("ab" if name == "grades" else "cd") * 32,
-            rounds=1,
-            participants=("north",),
-            private=False,
-            signer="release.test",
-            signed_at=datetime(2026, 1, 1, tzinfo=UTC),
-            signature_verified=True,
-        ),
+        facts=facts_of(name, model_sha256=("ab" if name == "grades" else "cd") * 32, signature_verified=True),
         network=network,
         input=Input(modality="CT", spacing_mm=(2, 2, 2), intensity=Window(kind="window", low=-1000, high=400)),
         task=task or MultiTask(kind="multitask", classes=tuple(GRADES), minimum_lesion_mm=4.0),

@@ -12,7 +12,7 @@ from fedward.dicom.volume import Volume
 from fedward.imaging.grid import scale_intensity
 from fedward.inference.appraisal import Appraisal, appraise
 from fedward.inference.lesions import Inference
-from fedward.inference.model import LoadedModel, ModelFacts
+from fedward.inference.model import LoadedModel
 from fedward.inference.predict import infer_volume
 from fedward.models.networks import build
 from fedward.models.runtime import Runtime
@@ -22,8 +22,8 @@ from fedward.settings.networks import AnyNetwork, DenseNet3D, UNet3D
 from fedward.settings.site import Inference as Asked
 from fedward.settings.tasks import AnyTask, Classification, Segmentation
 from fedward.training.segmentation_loss import segmentation_loss
+from model_cases import facts_of
 from small_cases import AXIAL, affine_of, ball, volume_of
-from trust_cases import NOW
 
 BALL = Segmentation(kind="segmentation", classes=("ball",), measure="lesion_dice", minimum_lesion_mm=3.0)
 PLACES = Classification(kind="classification", classes=("none", "ball"), positive="ball")
@@ -43,17 +43,7 @@ def scan(seed: int, *, balls: int = 2, noise_hu: float = 100.0, contrast_hu: flo
 
 
 def model_of(module: torch.nn.Module, task: AnyTask = BALL, **more: Any) -> LoadedModel:
-    facts = ModelFacts(
-        name="balls",
-        release_number=1,
-        model_sha256="0" * 64,
-        rounds=1,
-        participants=(),
-        private=False,
-        signer="test",
-        signed_at=NOW,
-        signature_verified=True,
-    )
+    facts = facts_of("balls", signature_verified=True)
     values = {"facts": facts, "network": module.eval(), "input": CT, "task": task, "patch_size": PATCH, **more}
     return LoadedModel(**values)
 

@@ -31,6 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "inference": {"torch", "monai", "scipy", "captum"},
     "report": {"pydicom", "highdicom", "jinja2", "matplotlib"},
     "evaluation_page": {"jinja2", "matplotlib"},
+    "site_party": set(),
     "site_sum": set(),
     "site_ckks": set(),
     "site_ranges": set(),

@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.errors import SumRefused
 from fedward.federation import ckks_site
 from fedward.federation.ckks import Encrypted
 from fedward.federation.ckks_site import CkksState
-from fedward.federation.quantise import Quantiser
-from fedward.federation.secure_job import session_of
 from fedward.federation.secure_messages import Box, Receipt, SetUp
-from fedward.identity.document import JobDocument
 from fedward.identity.trusted import roster_of, signer_of
 from fedward.privacy.sealed import Answer
 from fedward.randomness import Secret
-from fedward.settings.job import SummedJob
 from fedward.settings.site import read_site_settings, require_identity
-from fedward.store.vault import Vault
-
-_STATE = "ckks.state"
+from fedward.site_party import SumParty
 
 
-@dataclass(frozen=True, eq=False)
-class SiteCkks:
-    """What a hospital does in such a job; the attributes are those of :class:`~fedward.site_sum.SiteSum`."""
+class SiteCkks(SumParty[CkksState]):
+    """What a hospital does in such a job; the attributes are those of :class:`SumParty`."""
 
-    site_file: Path
-    document: JobDocument
-    job: SummedJob
-    quantiser: Quantiser
-    folder: Path
-    clock: Callable[[], datetime]
+    _file = "ckks.state"
 
     def begin(self, *, attempt: int, first_round: int) -> SetUp:
         """Make the set-up of an attempt.
@@ -48,14 +31,7 @@ class SiteCkks:
             SumRefused: ``wrong_session``: the attempt was there before.
             IdentityError: ``unreadable_key``.
         """
-        site = read_site_settings(self.site_file)
-        before = self._read() if self._path.exists() else None
-        session = session_of(self.document, self.job, self.quantiser, attempt=attempt, first=first_round)
-        signer = signer_of(require_identity(site), name=site.name)
-        smallest = site.bounds.organisations_in_a_sum
-        state, set_up = ckks_site.begin(session, signer, minimum=smallest, secret=Secret(), after=before)
-        self._write(state)
-        return set_up
+        return self._begin(ckks_site.begin, attempt=attempt, first_round=first_round)
 
     def deal(self, set_ups: Sequence[SetUp]) -> tuple[Box, ...]:
         """Read everybody's set-up; the first site by name gives a box with the key for each peer.
@@ -86,16 +62,10 @@ class SiteCkks:
         site = read_site_settings(self.site_file)
         identity, state = require_identity(site), self._read()
         state = ckks_site.take_key(state, [box for box in boxes if box.receiver == state.name])
-        encoded = self.quantiser.encode(
-            answer.update if answer.update is not None else np.zeros(self.quantiser.size, np.float32),
-            weight=answer.weight,
-            metrics={name: answer.metrics.get(name, 0.0) for name in self.quantiser.metrics},
-            secret=Secret(),
-        )
         state, encrypted = ckks_site.encrypt(
             state,
             number,
-            encoded.vector,
+            self._encode(answer),
             model_sha256=model_sha256,
             signer=signer_of(identity, name=site.name),
             roster=roster_of(identity),
@@ -117,18 +87,5 @@ class SiteCkks:
         return total
 
     @property
-    def _path(self) -> Path:
-        return self.folder / _STATE
-
-    def _read(self) -> CkksState:
-        if not self._path.exists():
-            raise SumRefused("set_up_unfinished", "this site has begun no set-up for the job")
-        return CkksState.from_bytes(self._vault.read(self._path))
-
-    def _write(self, state: CkksState) -> None:
-        self._vault.write(self._path, state.to_bytes())
-
-    @cached_property
-    def _vault(self) -> Vault:
-        """Encrypts the state: it holds the keys of rounds to come and the peers' shares."""
-        return Vault.open(read_site_settings(self.site_file).sealing_key)
+    def _kind(self) -> type[CkksState]:
+        return CkksState

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import SumRefused
-from fedward.federation.quantise import Quantiser
-from fedward.federation.secure_job import session_of
 from fedward.federation.secure_messages import Box, Masked, Opened, Receipt, SetUp, Value, Vote, hash_vector
 from fedward.federation.secure_site import begin, mask, open_shares, sign_survivors, take_set_ups, take_shares
 from fedward.federation.secure_state import SiteState
 from fedward.files import explained_writes, write_bytes
-from fedward.identity.document import JobDocument
 from fedward.identity.trusted import roster_of, signer_of
 from fedward.privacy.sealed import Answer
 from fedward.randomness import Secret
-from fedward.settings.job import SummedJob
 from fedward.settings.site import read_site_settings, require_identity
-from fedward.store.vault import Vault
+from fedward.site_party import SumParty
 
-_STATE, _BOXES = "sum.state", "boxes.json"
+_BOXES = "boxes.json"
 
 
 class _Dealt(Value):
@@ -37,25 +30,10 @@ class _Dealt(Value):
     boxes: list[Box]
 
 
-@dataclass(frozen=True, eq=False)
-class SiteSum:
-    """What a hospital does in a job's encrypted sum.
+class SiteSum(SumParty[SiteState]):
+    """What a hospital does in a job's encrypted sum; the attributes are those of :class:`SumParty`."""
 
-    Attributes:
-        site_file: Read anew in every round: who is revoked since is not summed with.
-        document: The accepted job.
-        job: What it says.
-        quantiser: The job's fixed-point format.
-        folder: The job's own, where the state lies.
-        clock: Gives the time.
-    """
-
-    site_file: Path
-    document: JobDocument
-    job: SummedJob
-    quantiser: Quantiser
-    folder: Path
-    clock: Callable[[], datetime]
+    _file = "sum.state"
 
     def begin(self, *, attempt: int, first_round: int) -> SetUp:
         """Make fresh keys for every round that is left, and the set-up that tells of them.
@@ -64,15 +42,7 @@ class SiteSum:
             SumRefused: ``wrong_session``: the attempt was there before.
             IdentityError: ``unreadable_key``.
         """
-        site = read_site_settings(self.site_file)
-        before = self._read() if self._path.exists() else None
-        session = session_of(self.document, self.job, self.quantiser, attempt=attempt, first=first_round)
-        signer = signer_of(require_identity(site), name=site.name)
-        state, set_up = begin(
-            session, signer, minimum=site.bounds.organisations_in_a_sum, secret=Secret(), after=before
-        )
-        self._write(state)
-        return set_up
+        return self._begin(begin, attempt=attempt, first_round=first_round)
 
     def deal(self, set_ups: Sequence[SetUp]) -> tuple[Box, ...]:
         """Read everybody's set-up, and deal each peer its shares; the same request gets the same ones again.
@@ -114,16 +84,10 @@ class SiteSum:
         if number in state.uses:
             receipt = state.uses[number].receipt
             return Masked(receipt, _read_vector(path, receipt.vector_sha256))
-        encoded = self.quantiser.encode(
-            answer.update if answer.update is not None else np.zeros(self.quantiser.size, np.float32),
-            weight=answer.weight,
-            metrics={name: answer.metrics.get(name, 0.0) for name in self.quantiser.metrics},
-            secret=Secret(),
-        )
         state, masked = mask(
             state,
             number,
-            encoded.vector,
+            self._encode(answer),
             model_sha256=model_sha256,
             signer=signer_of(identity, name=site.name),
             roster=roster_of(identity),
@@ -160,21 +124,8 @@ class SiteSum:
         return opened
 
     @property
-    def _path(self) -> Path:
-        return self.folder / _STATE
-
-    def _read(self) -> SiteState:
-        if not self._path.exists():
-            raise SumRefused("set_up_unfinished", "this site has begun no set-up for the job")
-        return SiteState.from_bytes(self._vault.read(self._path))
-
-    def _write(self, state: SiteState) -> None:
-        self._vault.write(self._path, state.to_bytes())
-
-    @cached_property
-    def _vault(self) -> Vault:
-        """Encrypts the state: it holds the keys of rounds to come and the peers' shares."""
-        return Vault.open(read_site_settings(self.site_file).sealing_key)
+    def _kind(self) -> type[SiteState]:
+        return SiteState
 
 
 def _read_vector(path: Path, digest: str) -> NDArray[np.uint32]:

@@ -7,40 +7,27 @@ encrypted sum, whose boxes here hold the key.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 import numpy as np
-from cryptography import x509
 from numpy.typing import NDArray
 
-from fedward.errors import FedwardError, RoundFailed
+from fedward.errors import RoundFailed, SumRefused
 from fedward.federation.ckks import Encrypted, ServerSum, public_context
 from fedward.federation.quantise import Decoded
-from fedward.federation.round import Failure
 from fedward.federation.secure_messages import Masked, hash_vector
-from fedward.identity.document import JobDocument
-from fedward.settings.job import SummedJob
 from fedward_flare import ckks_exchange, tasks
 from fedward_flare.sum_rounds import Carriers, SumRounds, listed, reading
 
 
 class CkksRounds(SumRounds):
-    """All rounds of a job; the arguments are those of :class:`SumRounds`.
+    """All rounds of a job; the attributes are those of :class:`SumRounds`.
 
     Raises:
         SettingsError: ``missing_extra``: TenSEAL is not installed at the server.
     """
 
-    def __init__(
-        self,
-        document: JobDocument,
-        job: SummedJob,
-        *,
-        size: int,
-        root: x509.Certificate,
-        next_attempt: Callable[[], int],
-    ) -> None:
-        super().__init__(document, job, size=size, root=root, next_attempt=next_attempt)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._context = public_context()
         self._sum: ServerSum | None = None
 
@@ -50,16 +37,6 @@ class CkksRounds(SumRounds):
         # A hospital knows whose set-up was accepted, not who has answered since: those are the participants here.
         agreement = agreement.joined_by(agreement.peers)
         self._sum = ServerSum(agreement, number, model_sha256=model_sha256, context=self._context)
-
-    def receive(self, site: str, masked: Masked | Encrypted | None) -> Failure | None:
-        """Add a site's ciphertexts; give its failure where they cannot be added."""
-        try:
-            if not isinstance(masked, Encrypted):
-                return Failure("malformed_message")
-            self._open_sum().receive(site, masked)
-        except FedwardError as error:
-            return Failure(error.code)
-        return None
 
     def finish(self, number: int, carriers: Carriers) -> Decoded:
         """Have the sites decrypt the sum; give the mean on which at least the job's minimum of them agree.
@@ -79,7 +56,7 @@ class CkksRounds(SumRounds):
             reading(ckks_exchange.unpack_digest, digests.__setitem__, failures),
         )
         digest, count = (Counter(digests.values()).most_common(1) or [("", 0)])[0]
-        if count < self._job.sites.minimum:
+        if count < self.job.sites.minimum:
             raise RoundFailed("sum_unreadable", f"round {number}: {count} sites agree ({listed(failures)})")
         agreeing = [site for site in sorted(digests) if digests[site] == digest]
         decoded = self._quantiser.decode(
@@ -98,6 +75,11 @@ class CkksRounds(SumRounds):
             if site in totals and hash_vector(totals[site]) == digest:
                 return totals[site]
         raise RoundFailed("sum_unreadable", f"round {number}: no site gave what {len(agreeing)} have decrypted")
+
+    def _add(self, site: str, masked: Masked | Encrypted | None) -> None:
+        if not isinstance(masked, Encrypted):
+            raise SumRefused("malformed_message", f"expected ciphertexts of {site}")
+        self._open_sum().receive(site, masked)
 
     def _open_sum(self) -> ServerSum:
         if self._sum is None:

@@ -6,13 +6,13 @@ What a message means stands in :mod:`fedward.federation.secure_sum`; this carrie
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
 from nvflare.apis.shareable import Shareable
 
-from fedward.errors import FedwardError, RoundFailed
+from fedward.errors import FedwardError, RoundFailed, SumRefused
 from fedward.federation.ckks import Encrypted
 from fedward.federation.quantise import Decoded
 from fedward.federation.round import Failure
@@ -45,10 +45,11 @@ class Carriers:
     direct: Ask
 
 
+@dataclass(eq=False)
 class SumRounds:
     """All rounds of a job.
 
-    Args:
+    Attributes:
         document: The job.
         job: What it says.
         size: How many numbers the network has, or how many counts each site gives.
@@ -56,20 +57,15 @@ class SumRounds:
         next_attempt: Gives the number of a set-up that no site has seen.
     """
 
-    def __init__(
-        self,
-        document: JobDocument,
-        job: SummedJob,
-        *,
-        size: int,
-        root: x509.Certificate,
-        next_attempt: Callable[[], int],
-    ) -> None:
-        self._document = document
-        self._job = job
-        self._root = root
-        self._quantiser = quantiser_of(job, size=size, sites=len(document.sites))
-        self._next_attempt = next_attempt
+    document: JobDocument
+    job: SummedJob
+    _: KW_ONLY
+    size: int
+    root: x509.Certificate
+    next_attempt: Callable[[], int]
+
+    def __post_init__(self) -> None:
+        self._quantiser = quantiser_of(self.job, size=self.size, sites=len(self.document.sites))
         self._agreement: Agreement | None = None
         self._boxes: tuple[Box, ...] = ()
         self._is_stale = True
@@ -91,18 +87,18 @@ class SumRounds:
             return {}
         failures: dict[str, str] = {}
         self.failures = failures
-        session = session_of(self._document, self._job, self._quantiser, attempt=self._next_attempt(), first=number)
+        session = session_of(self.document, self.job, self._quantiser, attempt=self.next_attempt(), first=number)
         set_ups: dict[str, SetUp] = {}
         begin = sum_exchange.pack_begin(attempt=session.attempt, first_round=number)
         carriers.task(
             tasks.SET_UP_TASK,
             begin,
-            self._document.sites,
+            self.document.sites,
             reading(sum_exchange.unpack_set_up, set_ups.__setitem__, failures),
         )
         boxes: dict[str, tuple[Box, ...]] = {}
         try:
-            roster = claimed_roster([set_up.certificate for set_up in set_ups.values()], self._root)
+            roster = claimed_roster([set_up.certificate for set_up in set_ups.values()], self.root)
             agreement = read_set_ups(list(set_ups.values()), session, roster=roster, now=datetime.now(UTC))
             carriers.task(
                 tasks.SHARES_TASK,
@@ -112,8 +108,8 @@ class SumRounds:
             )
             self._agreement = agreement.joined_by(boxes)
         except FedwardError as error:
-            listed = ", ".join(f"{site}: {code}" for site, code in sorted(failures.items()))
-            raise RoundFailed("too_few_sites", f"the set-up for round {number}: {error.detail} ({listed})") from error
+            why = f"the set-up for round {number}: {error.detail} ({listed(failures)})"
+            raise RoundFailed("too_few_sites", why) from error
         self._boxes = tuple(box for dealt in boxes.values() for box in dealt if box.receiver in boxes)
         self._is_stale = False
         return failures
@@ -130,9 +126,7 @@ class SumRounds:
     def receive(self, site: str, masked: Masked | Encrypted | None) -> Failure | None:
         """Add a site's vector; give its failure where it cannot be added."""
         try:
-            if not isinstance(masked, Masked):
-                return Failure("malformed_message")
-            self._open().receive(site, masked)
+            self._add(site, masked)
         except FedwardError as error:
             return Failure(error.code)
         return None
@@ -177,6 +171,11 @@ class SumRounds:
         self._is_stale = was_stale
         self.note(failures.values())
         return decoded
+
+    def _add(self, site: str, masked: Masked | Encrypted | None) -> None:
+        if not isinstance(masked, Masked):
+            raise SumRefused("malformed_message", f"expected a masked vector of {site}")
+        self._open().receive(site, masked)
 
     def _standing(self) -> Agreement:
         if self._agreement is None:

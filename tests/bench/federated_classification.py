@@ -25,8 +25,7 @@ from fedward.evaluation.classification import auc
 from fedward.evaluation.images import image_probabilities
 from fedward.evaluation.local_only import prepare_worker, runtime_of, train_alone
 from fedward.imaging.cases import SiteData
-from fedward.models.networks import build
-from fedward.models.weights import write_weights
+from fedward.models.runtime import evaluation_network
 from fedward.settings.federation import FederationSettings, HospitalEntry, Project
 from fedward.settings.job import TrainingJob
 from fedward.settings.site import SiteSettings, read_site_settings
@@ -187,8 +186,7 @@ def answers(
     assert isinstance(job.task, Classification)
     cases = SiteData.open(site, job, parts=["test"]).test
     runtime = runtime_of(job, site.compute)
-    module = build(job.network, task=job.task)
-    write_weights(module, weights)
-    probabilities = image_probabilities(runtime.place_module(module).eval(), cases, job, runtime=runtime)
+    module = evaluation_network(job.network, weights, task=job.task, runtime=runtime)
+    probabilities = image_probabilities(module, cases, job, runtime=runtime)
     positive = job.task.positive_index
     return probabilities[:, positive], np.array([case.image_class == positive for case in cases])

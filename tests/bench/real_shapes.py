@@ -34,7 +34,8 @@ from fedward.imaging.patches import TrainingCase
 from fedward.imaging.phantom.hospital import write_hospital
 from fedward.imaging.phantom.lidc import RealNodule, read_real_nodules
 from fedward.models.networks import build
-from fedward.models.weights import flattened, layout_of, write_weights
+from fedward.models.runtime import evaluation_network
+from fedward.models.weights import flattened, layout_of
 from fedward.randomness import Seeded
 from fedward.settings.federation import FederationSettings, HospitalEntry, Project, read_federation
 from fedward.settings.job import ExchangeMode, TrainingJob
@@ -199,9 +200,7 @@ def train_and_score(site: SiteSettings, sites: Sequence[SiteSettings], job: Trai
 def score(weights: NDArray[np.float32], sites: Sequence[SiteSettings], job: TrainingJob) -> dict[str, Any]:
     """Give the mean Dice of the lesions' patches, the AUC of malignancy, and the mean error of the diameters in mm."""
     runtime = runtime_of(job, sites[0].compute)
-    module = build(job.network, task=job.task)
-    write_weights(module, weights)
-    module = runtime.place_module(module).eval()
+    module = evaluation_network(job.network, weights, task=job.task, runtime=runtime)
     rows = np.concatenate([lesion_rows(module, site, job) for site in sites])
     dice, probability, is_malignant, found_mm, true_mm = rows.T
     return {

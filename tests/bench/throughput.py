@@ -47,9 +47,8 @@ from fedward.imaging.grid import source_grid
 from fedward.imaging.phantom.hospital import write_hospital
 from fedward.models.initial import initial_weights
 from fedward.models.networks import build
-from fedward.models.runtime import Runtime
+from fedward.models.runtime import Runtime, evaluation_network
 from fedward.models.sliding_window import predict
-from fedward.models.weights import write_weights
 from fedward.randomness import Seeded
 from fedward.settings.federation import read_federation
 from fedward.settings.job import TrainingJob, Window
@@ -230,18 +229,12 @@ def inference(job: TrainingJob, scans: Scans, runtime: Runtime) -> tuple[Timed, 
 
     def plain() -> list[float]:
         started_s = time.perf_counter()
-        module = placed_network(job, weights, runtime)
+        module = evaluation_network(job.network, weights, task=job.task, runtime=runtime)
         for case in scans.cases:
             plain_places(module, case, job, runtime)
         return [(time.perf_counter() - started_s) / len(scans.cases)]
 
     return ours, plain
-
-
-def placed_network(job: TrainingJob, weights: np.ndarray, runtime: Runtime) -> torch.nn.Module:
-    module = build(job.network, task=job.task)
-    write_weights(module, weights)
-    return runtime.place_module(module).eval()
 
 
 def plain_places(module: torch.nn.Module, case: Case, job: TrainingJob, runtime: Runtime) -> None:
@@ -261,7 +254,7 @@ def plain_places(module: torch.nn.Module, case: Case, job: TrainingJob, runtime:
 
 
 def whole_volumes(job: TrainingJob, scans: Scans, runtime: Runtime) -> tuple[Timed, Timed]:
-    module = placed_network(job, initial_weights(job), runtime)
+    module = evaluation_network(job.network, initial_weights(job), task=job.task, runtime=runtime)
     size, volume = job.training.patch_size, scans.volume
     window = job.input.intensity
     assert isinstance(window, Window)

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
-from nvflare.apis.signal import Signal
 
 from evaluation_cases import evaluation_job, release_of
 from fedward.errors import FederationError, FedwardError, JobRefused, ReleaseRefused, UpdateRefused
@@ -36,7 +34,7 @@ from fedward_flare.jobs import about_release, prepare
 from fedward_flare.results import EVALUATION, RESULT, keep_result
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.workdir import Workdir
-from stub_communicator import StubCommunicator
+from sum_cases import answer_of, connect, run_job, serve
 from tiny_federation import training_job
 
 SITES = ("east", "north", "south")
@@ -66,20 +64,14 @@ class CountingSite:
         if task == tasks.COUNT_TASK:
             return self._counted(message)
         assert self.sum is not None
-        if task == tasks.SET_UP_TASK:
-            attempt, first = sum_exchange.unpack_begin(message)
-            return sum_exchange.pack_set_up(self.sum.begin(attempt=attempt, first_round=first))
-        if task == tasks.SHARES_TASK:
-            return sum_exchange.pack_boxes(self.sum.deal(sum_exchange.unpack_set_ups(message)[1]))
+        answer = answer_of(self.sum, task, message)
+        if answer is not None:
+            return answer
         if task == tasks.TOTAL_TASK:
             return ckks_exchange.pack_total(self.total)
-        if isinstance(self.sum, SiteCkks):
-            self.total = self.sum.decrypt(*ckks_exchange.unpack_sum(message))
-            return ckks_exchange.pack_digest(self.total)
-        if task == tasks.VOTE_TOPIC:
-            number, survivors, _ = sum_exchange.unpack_survivors(message)
-            return sum_exchange.pack_vote(self.sum.vote(number, survivors))
-        return sum_exchange.pack_opened(self.sum.open(*sum_exchange.unpack_survivors(message)))
+        assert isinstance(self.sum, SiteCkks)
+        self.total = self.sum.decrypt(*ckks_exchange.unpack_sum(message))
+        return ckks_exchange.pack_digest(self.total)
 
     def _counted(self, message: Shareable) -> Shareable:
         if self.failure:
@@ -94,21 +86,6 @@ class CountingSite:
         return counts_exchange.pack_counted(Counted(noised, Spent(1.5, 1e-5), 2.0, self.rows, HEAD))
 
 
-class Engine:
-    def __init__(self, sites: dict[str, CountingSite]) -> None:
-        self.sites = sites
-
-    def register_app_command(self, *_: Any) -> None:
-        pass
-
-    def new_context(self) -> FLContext:
-        return FLContext()
-
-    def send_aux_request(self, targets: list[str], topic: str, request: Shareable, *_: Any, **__: Any) -> Any:
-        (site,) = targets
-        return {site: self.sites[site].answer(topic, request)}
-
-
 @dataclass
 class Run:
     sites: dict[str, CountingSite]
@@ -116,9 +93,7 @@ class Run:
     folder: Path
 
     def go(self) -> JobRecord:
-        self.controller.start_controller(FLContext())
-        self.controller.control_flow(Signal(), FLContext())
-        return JobRecord.model_validate_json((self.folder / RESULT / "result.json").read_bytes())
+        return run_job(self.controller, self.folder)
 
     def outcome(self) -> EvaluationOutcome:
         return EvaluationOutcome.model_validate_json((self.folder / RESULT / EVALUATION).read_bytes())
@@ -132,11 +107,7 @@ def released(workdir: Workdir) -> Workdir:
 
 @pytest.fixture
 def run(released: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
-    module = "fedward_flare.counts_controller"
-    monkeypatch.setattr("fedward_flare.controllers.run_folder", lambda _: tmp_path)
-    monkeypatch.setattr(f"{module}.server_folder", lambda _: tmp_path / "server")
-    monkeypatch.setattr(f"{module}.root_certificate", lambda _: released.kit("server") / "startup" / "rootCA.pem")
-    monkeypatch.setattr("fedward_flare.controllers._DIRECT_S", 1.0)
+    serve("counts_controller", tmp_path, released, monkeypatch)
 
     def make(mode: str = "secure-sum", **of_site: dict[str, Any]) -> Run:
         prepared = prepare(evaluation_job(mode=mode), released)
@@ -158,9 +129,7 @@ def run(released: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
                 }
             )
         controller = EvaluationController(encode_signed_job(prepared.signed))
-        controller._engine = Engine(sites)
-        controller.communicator = StubCommunicator({name: sites[name].answer for name in SITES})
-        controller.system_panic = lambda *_: None
+        connect(controller, {name: sites[name].answer for name in SITES})
         return Run(sites, controller, tmp_path)
 
     return make

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import json
 import os
 import pkgutil
 import zipfile
@@ -23,18 +22,14 @@ from fedward_flare.job_config import SERVER_CLASSES, SITE_CLASSES, SITE_CONFIG
 from fedward_flare.job_folder import SiteJobValidator, check_archive, check_folder
 from fedward_flare.jobs import SITE_APP, export, prepare
 from fedward_flare.workdir import Workdir
+from job_folders import SIGNATURES, Change, add, edit, link_elsewhere, sign
 
 CONFIG = f"config/{SITE_CONFIG}"
-SIGNATURES = (".__nvfl_sig.json", ".__nvfl_submitter.crt")
 
 
 @pytest.fixture
 def application(job: TrainingJob, workdir: Workdir, tmp_path: Path) -> Path:
-    folder = export(prepare(job, workdir), tmp_path / "job") / SITE_APP
-    for place in (folder, folder / "config"):
-        for name in SIGNATURES:
-            (place / name).write_text("{}")
-    return folder
+    return sign(export(prepare(job, workdir), tmp_path / "job") / SITE_APP)
 
 
 def archive_of(folder: Path) -> bytes:
@@ -45,36 +40,22 @@ def archive_of(folder: Path) -> bytes:
     return content.getvalue()
 
 
-def edit(folder: Path, change: Callable[[dict], None]) -> None:
-    config = json.loads((folder / CONFIG).read_text())
-    change(config)
-    (folder / CONFIG).write_text(json.dumps(config))
-
-
 def test_what_our_coordinator_writes_is_taken(application: Path) -> None:
     check_folder(application)
     check_archive(archive_of(application))
     assert SiteJobValidator().validate(str(application)) == ("", {})
 
 
-def add(name: str, content: str = "{}") -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(content)
-
-    return change
+def configure(key: str, value: object) -> Change:
+    return edit(CONFIG, lambda config: config.update({key: value}))
 
 
-def configure(key: str, value: object) -> Callable[[Path], None]:
-    return lambda folder: edit(folder, lambda config: config.update({key: value}))
+def in_executor(key: str, value: object) -> Change:
+    return edit(CONFIG, lambda config: config["executors"][0]["executor"].update({key: value}))
 
 
-def in_executor(key: str, value: object) -> Callable[[Path], None]:
-    return lambda folder: edit(folder, lambda config: config["executors"][0]["executor"].update({key: value}))
-
-
-def argue(name: str, value: object) -> Callable[[Path], None]:
-    return lambda folder: edit(folder, lambda config: config["executors"][0]["executor"]["args"].update({name: value}))
+def argue(name: str, value: object) -> Change:
+    return edit(CONFIG, lambda config: config["executors"][0]["executor"]["args"].update({name: value}))
 
 
 CHANGES = {
@@ -117,10 +98,7 @@ def test_every_difference_is_refused_by_its_code(name: str, application: Path) -
 
 @pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic", "hard"])
 def test_a_link_is_refused(link: Callable[[Path, Path], None], application: Path, tmp_path: Path) -> None:
-    target = tmp_path / "elsewhere"
-    target.write_bytes((application / CONFIG).read_bytes())
-    (application / CONFIG).unlink()
-    link(target, application / CONFIG)
+    link_elsewhere(application / CONFIG, tmp_path / "elsewhere", link)
     with pytest.raises(JobRefused, match="linked_file"):
         check_folder(application)
 

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
-from nvflare.apis.signal import Signal
 from safetensors.numpy import load_file
 
 from fedward.errors import FedwardError
@@ -31,7 +29,7 @@ from fedward_flare.results import RESULT
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.training_controller import TrainController
 from fedward_flare.workdir import Workdir
-from stub_communicator import StubCommunicator
+from sum_cases import answer_of, connect, run_job, serve
 
 SITES = ("east", "north", "south")
 Deed = Callable[["Hospital", str, Shareable], None]
@@ -57,17 +55,8 @@ class Hospital:
             return None
 
     def _answer(self, task: str, message: Shareable) -> Shareable:
-        if task == tasks.SET_UP_TASK:
-            attempt, first = sum_exchange.unpack_begin(message)
-            return sum_exchange.pack_set_up(self.sum.begin(attempt=attempt, first_round=first))
-        if task == tasks.SHARES_TASK:
-            return sum_exchange.pack_boxes(self.sum.deal(sum_exchange.unpack_set_ups(message)[1]))
-        if task == tasks.VOTE_TOPIC:
-            number, survivors, _ = sum_exchange.unpack_survivors(message)
-            return sum_exchange.pack_vote(self.sum.vote(number, survivors))
-        if task == tasks.OPEN_TOPIC:
-            return sum_exchange.pack_opened(self.sum.open(*sum_exchange.unpack_survivors(message)))
-        return self._trained(task, message)
+        answer = answer_of(self.sum, task, message)
+        return self._trained(task, message) if answer is None else answer
 
     def _trained(self, task: str, message: Shareable) -> Shareable:
         model, boxes = exchange.unpack_model(message), sum_exchange.boxes_of(message)
@@ -94,24 +83,6 @@ def exchange_digest(weights: np.ndarray) -> str:
     return hashlib.sha256(weights.tobytes()).hexdigest()
 
 
-class Engine:
-    """Brings direct messages to the hospitals."""
-
-    def __init__(self, hospitals: dict[str, Hospital]) -> None:
-        self.hospitals = hospitals
-
-    def register_app_command(self, *_: Any) -> None:
-        pass
-
-    def new_context(self) -> FLContext:
-        return FLContext()
-
-    def send_aux_request(self, targets: list[str], topic: str, request: Shareable, *_: Any, **__: Any) -> Any:
-        (site,) = targets
-        answer = self.hospitals[site].answer(topic, request)
-        return {} if answer is None else {site: answer}
-
-
 @dataclass
 class Run:
     """One job, its hospitals and what came of it."""
@@ -122,9 +93,7 @@ class Run:
     folder: Path
 
     def go(self) -> JobRecord:
-        self.controller.start_controller(FLContext())
-        self.controller.control_flow(Signal(), FLContext())
-        return JobRecord.model_validate_json((self.folder / RESULT / "result.json").read_bytes())
+        return run_job(self.controller, self.folder)
 
     def model(self) -> np.ndarray:
         parameters = load_file(self.folder / RESULT / "model.safetensors")
@@ -133,11 +102,7 @@ class Run:
 
 @pytest.fixture
 def run(workdir: Workdir, job: TrainingJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
-    module = "fedward_flare.training_controller"
-    monkeypatch.setattr("fedward_flare.controllers.run_folder", lambda _: tmp_path)
-    monkeypatch.setattr(f"{module}.server_folder", lambda _: tmp_path / "server")
-    monkeypatch.setattr(f"{module}.root_certificate", lambda _: workdir.kit("server") / "startup" / "rootCA.pem")
-    monkeypatch.setattr("fedward_flare.controllers._DIRECT_S", 1.0)
+    serve("training_controller", tmp_path, workdir, monkeypatch)
 
     def make(deadline_s: float = 20.0, privacy: PrivateTraining | None = None, **hospitals: dict[str, Any]) -> Run:
         asked = job.model_copy(
@@ -166,9 +131,7 @@ def run(workdir: Workdir, job: TrainingJob, tmp_path: Path, monkeypatch: pytest.
         for name in SITES:
             (tmp_path / name).mkdir()
         controller = TrainController(encode_signed_job(prepared.signed))
-        controller._engine = Engine(made)
-        controller.communicator = StubCommunicator({name: made[name].answer for name in SITES})
-        controller.system_panic = lambda *_: None
+        connect(controller, {name: made[name].answer for name in SITES})
         return Run(prepared.document, made, controller, tmp_path)
 
     return make

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -24,16 +23,9 @@ from fedward_flare.job_config import SERVER_CONFIG
 from fedward_flare.jobs import RELEASE, SERVER_APP, export, prepare
 from fedward_flare.server_folder import ServerJobValidator, check_server_folder
 from fedward_flare.workdir import Workdir
+from job_folders import add, edit, link_elsewhere, sign
 
 CONFIG = f"config/{SERVER_CONFIG}"
-SIGNATURES = (".__nvfl_sig.json", ".__nvfl_submitter.crt")
-
-
-def sign(folder: Path) -> Path:
-    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-        for name in SIGNATURES:
-            (place / name).write_text("{}")
-    return folder
 
 
 @pytest.fixture
@@ -58,23 +50,6 @@ def test_a_release_and_its_large_model_travel_with_a_publishing_job(workdir: Wor
     check_server_folder(application)
 
 
-def add(name: str, content: str = "{}") -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-
-    return change
-
-
-def edit(change: Callable[[dict], object]) -> Callable[[Path], None]:
-    def apply(folder: Path) -> None:
-        config = json.loads((folder / CONFIG).read_text())
-        change(config)
-        (folder / CONFIG).write_text(json.dumps(config))
-
-    return apply
-
-
 CHANGES = {
     "code": (add("custom/evil.py"), "custom_code"),
     "code beside the configuration": (add("config/evil.py"), "not_plain_json"),
@@ -87,30 +62,33 @@ CHANGES = {
     "a large passport": (add("release/passport.json", " " * ((1 << 20) + 1)), "file_too_large"),
     "a large configuration": (add(CONFIG, " " * (256 * 1024 + 1)), "file_too_large"),
     "no configuration": (lambda folder: (folder / CONFIG).unlink(), "unexpected_configuration"),
-    "an extra key": (edit(lambda config: config.update(handlers=[])), "unexpected_configuration"),
+    "an extra key": (edit(CONFIG, lambda config: config.update(handlers=[])), "unexpected_configuration"),
     "a component": (
-        edit(lambda config: config["components"].append({"path": "os.system"})),
+        edit(CONFIG, lambda config: config["components"].append({"path": "os.system"})),
         "unexpected_configuration",
     ),
-    "two workflows": (edit(lambda config: config["workflows"].append({})), "unexpected_configuration"),
+    "two workflows": (edit(CONFIG, lambda config: config["workflows"].append({})), "unexpected_configuration"),
     "a class of the stock": (
-        edit(lambda config: config["workflows"][0].update(path="nvflare.app_common.workflows.fedavg.FedAvg")),
+        edit(CONFIG, lambda config: config["workflows"][0].update(path="nvflare.app_common.workflows.fedavg.FedAvg")),
         "class_not_allowed",
     ),
     "an imported class": (
-        edit(lambda config: config["workflows"][0].update(path="fedward_flare.controllers.Path")),
+        edit(CONFIG, lambda config: config["workflows"][0].update(path="fedward_flare.controllers.Path")),
         "class_not_allowed",
     ),
     "another kind's controller": (
-        edit(lambda config: config["workflows"][0].update(path="fedward_flare.once_controllers.InferenceController")),
+        edit(
+            CONFIG,
+            lambda config: config["workflows"][0].update(path="fedward_flare.once_controllers.InferenceController"),
+        ),
         "unexpected_configuration",
     ),
     "an argument with a path": (
-        edit(lambda config: config["workflows"][0]["args"].update(folder="/etc")),
+        edit(CONFIG, lambda config: config["workflows"][0]["args"].update(folder="/etc")),
         "unexpected_configuration",
     ),
     "a variable for a job": (
-        edit(lambda config: config["workflows"][0]["args"].update(signed_job="{HOME}")),
+        edit(CONFIG, lambda config: config["workflows"][0]["args"].update(signed_job="{HOME}")),
         "unexpected_configuration",
     ),
 }
@@ -127,10 +105,7 @@ def test_every_difference_is_refused_by_its_code(name: str, application: Path) -
 
 @pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic", "hard"])
 def test_a_link_is_refused(link: Callable[[Path, Path], None], application: Path, tmp_path: Path) -> None:
-    target = tmp_path / "elsewhere"
-    target.write_bytes((application / CONFIG).read_bytes())
-    (application / CONFIG).unlink()
-    link(target, application / CONFIG)
+    link_elsewhere(application / CONFIG, tmp_path / "elsewhere", link)
     with pytest.raises(JobRefused, match="linked_file"):
         check_server_folder(application)
 

@@ -12,10 +12,8 @@ from fedward.evaluation.centred import score_lesions_of, score_places
 from fedward.evaluation.images import score_images
 from fedward.evaluation.summary import CaseScore, score_case
 from fedward.imaging.cases import Case
-from fedward.models.networks import build
-from fedward.models.runtime import Runtime
+from fedward.models.runtime import Runtime, evaluation_network
 from fedward.models.sliding_window import predict_image
-from fedward.models.weights import write_weights
 from fedward.settings.job import TrainingJob
 from fedward.settings.tasks import Classification, MultiTask, is_of_images
 
@@ -41,9 +39,7 @@ def score_cases(
         ModelError: the weights are another network's.
         Stopped: ``aborted``.
     """
-    module = build(job.network, task=job.task)
-    write_weights(module, weights)
-    module = runtime.place_module(module).eval()
+    module = evaluation_network(job.network, weights, task=job.task, runtime=runtime)
     if is_of_images(job.task):
         return score_images(module, cases, job, runtime=runtime, should_stop=should_stop)
     return tuple(_score(module, case, job, runtime=runtime, should_stop=should_stop) for case in cases)

@@ -21,7 +21,7 @@ from fedward.settings.job import TrainingJob
 from fedward.settings.tasks import Classification, MultiTask
 
 #: Places without a lesion that a scan's lesions are held against.
-PLACES = 32
+_PLACES = 32
 
 #: The places are the same for every job, model and round.
 _SEED = 0
@@ -54,13 +54,18 @@ def score_places(
     """
     prepared = case.cache.training_case(case.key, mapped=True)
     lesions = lesion_centres(prepared)
-    generator = Seeded(_SEED).generator("elsewhere", case.series_instance_uid)
-    elsewhere = places_elsewhere(prepared, job.training.patch_size, count=PLACES, generator=generator)
+    elsewhere = compared_places(case, prepared, job)
     if not lesions or not elsewhere:
         return CaseScore(case.patient_key, ())
     answers = answers_at(module, prepared, (*lesions, *elsewhere), job, runtime=runtime, should_stop=should_stop)
     probabilities = positive_probabilities(answers, task)
     return CaseScore(case.patient_key, lesion_values(probabilities[: len(lesions)], probabilities[len(lesions) :]))
+
+
+def compared_places(case: Case, prepared: TrainingCase, job: TrainingJob) -> tuple[Voxel, ...]:
+    """Give the places without a lesion that a scan's lesions are held against, the same ones for every model."""
+    generator = Seeded(_SEED).generator("elsewhere", case.series_instance_uid)
+    return places_elsewhere(prepared, job.training.patch_size, count=_PLACES, generator=generator)
 
 
 def lesion_values(lesions: NDArray[np.float64], elsewhere: NDArray[np.float64]) -> tuple[float, ...]:

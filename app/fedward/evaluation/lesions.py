@@ -108,6 +108,25 @@ def score_lesions(
     return LesionScores(tuple(dice), int((~touching.any(axis=0)).sum()))
 
 
+def score_lesions_by_class(
+    predicted: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    *,
+    classes: int,
+    affine: NDArray[np.float64],
+    minimum_lesion_mm: float,
+) -> tuple[LesionScores, ...]:
+    """Score one scan lesion by lesion, each class by itself: the k-th (from 1) is where a value is k.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    return tuple(
+        score_lesions(predicted == k, truth == k, affine=affine, minimum_lesion_mm=minimum_lesion_mm)
+        for k in range(1, classes + 1)
+    )
+
+
 def shared_voxels(found: Components, true: Components) -> NDArray[np.int64]:
     """Count the voxels that each pair shares, shape ``(true lesion, predicted component)``."""
     box = tuple(

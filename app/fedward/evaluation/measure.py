@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fedward.dicom.facts import GroupFacts
-from fedward.evaluation.centred import PLACES, answers_at, positive_probabilities
+from fedward.evaluation.centred import answers_at, compared_places, positive_probabilities
 from fedward.evaluation.froc import ScanCandidates, scan_candidates
 from fedward.evaluation.images import image_probabilities
-from fedward.evaluation.lesions import score_lesions
+from fedward.evaluation.lesions import score_lesions_by_class
 from fedward.evaluation.overlap import dice_per_class, iou_per_class
-from fedward.evaluation.regions import find_regions
+from fedward.evaluation.regions import found_labels
 from fedward.evaluation.sheet import BINS
 from fedward.evaluation.surfaces import hausdorff_95_mm
 from fedward.imaging.cases import Case
 from fedward.imaging.centred import (
+    Voxel,
     cut_around,
     lesion_centres,
     lesion_diameter_mm,
     lesion_is_positive,
-    places_elsewhere,
 )
-from fedward.models.networks import build
-from fedward.models.runtime import Runtime
+from fedward.imaging.patches import TrainingCase
+from fedward.models.runtime import Runtime, evaluation_network
 from fedward.models.sliding_window import predict_image
-from fedward.models.weights import write_weights
-from fedward.randomness import Seeded
 from fedward.settings.job import Segmentation, TrainingJob
 from fedward.settings.tasks import Classification, MultiTask, is_of_images
 
@@ -103,33 +102,39 @@ def measure_cases(
         ModelError: the weights are another network's.
         Stopped: ``aborted``.
     """
-    module = build(job.network, task=job.task)
-    write_weights(module, weights)
-    module = runtime.place_module(module).eval()
-    return tuple(
-        _measure(module, case, job, groups(case.series_instance_uid), runtime=runtime, should_stop=should_stop)
-        for case in cases
-    )
+    module = evaluation_network(job.network, weights, task=job.task, runtime=runtime)
+    look = _Look(module, job, runtime, should_stop)
+    return tuple(_measure(look, case, groups(case.series_instance_uid)) for case in cases)
 
 
-def _measure(
-    module: torch.nn.Module,
-    case: Case,
-    job: TrainingJob,
-    groups: GroupFacts,
-    *,
-    runtime: Runtime,
-    should_stop: Callable[[], bool],
-) -> ScanFacts:
-    if isinstance(job.task, Classification) and is_of_images(job.task):
-        return _image(module, case, job, groups, task=job.task, runtime=runtime, should_stop=should_stop)
-    if isinstance(job.task, Classification):
-        return _places(module, case, job, groups, task=job.task, runtime=runtime, should_stop=should_stop)
-    if isinstance(job.task, MultiTask):
-        return _lesions(module, case, job, groups, task=job.task, runtime=runtime, should_stop=should_stop)
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """One model at work, as it looks at every case."""
+
+    module: torch.nn.Module
+    job: TrainingJob
+    runtime: Runtime
+    should_stop: Callable[[], bool]
+
+    def answers(self, case: TrainingCase, places: Sequence[Voxel]) -> Iterator[Any]:
+        """Give the network's answers around these places."""
+        return answers_at(self.module, case, places, self.job, runtime=self.runtime, should_stop=self.should_stop)
+
+
+def _measure(look: _Look, case: Case, groups: GroupFacts) -> ScanFacts:
+    task = look.job.task
+    if isinstance(task, Classification):
+        return _image(look, case, groups, task) if is_of_images(task) else _places(look, case, groups, task)
+    if isinstance(task, MultiTask):
+        return _lesions(look, case, groups, task)
     started_s = time.perf_counter()
     prediction = predict_image(
-        module, case.image(), case.source, job.training.patch_size, runtime=runtime, should_stop=should_stop
+        look.module,
+        case.image(),
+        case.source,
+        look.job.training.patch_size,
+        runtime=look.runtime,
+        should_stop=look.should_stop,
     )
     seconds = time.perf_counter() - started_s
     return segmented(
@@ -137,7 +142,7 @@ def _measure(
         prediction.probability,
         case.truth(),
         affine=case.affine,
-        task=job.task,
+        task=task,
         about=ScanFacts(case.patient_key, seconds, groups),
     )
 
@@ -158,9 +163,7 @@ def segmented(
     """
     found, classes = predicted, len(task.classes)
     if task.measure == "lesion_dice":
-        found = np.zeros_like(predicted)
-        for region in find_regions(predicted, probability, affine=affine, task=task):
-            found[region.box][region.mask] = region.class_index + 1
+        found = found_labels(predicted, probability, affine=affine, task=task)
         about = _detected(found, probability, truth, affine=affine, task=task, about=about)
     else:
         about = replace(about, dice=_known(dice_per_class(predicted, truth, classes=classes)))
@@ -189,10 +192,9 @@ def _detected(
     about: ScanFacts,
 ) -> ScanFacts:
     """Add what is known of lesions: at the release's operating point, and at a low threshold for the curve."""
-    scores = [
-        score_lesions(found == k, truth == k, affine=affine, minimum_lesion_mm=task.minimum_lesion_mm)
-        for k in range(1, len(task.classes) + 1)
-    ]
+    scores = score_lesions_by_class(
+        found, truth, classes=len(task.classes), affine=affine, minimum_lesion_mm=task.minimum_lesion_mm
+    )
     dice = tuple(value for of_class in scores for value in of_class.dice)
     candidates = scan_candidates(
         probability >= LOWEST_PROBABILITY,
@@ -225,18 +227,11 @@ def voxel_counts(
     return first, second
 
 
-def _image(
-    module: torch.nn.Module,
-    case: Case,
-    job: TrainingJob,
-    groups: GroupFacts,
-    *,
-    task: Classification,
-    runtime: Runtime,
-    should_stop: Callable[[], bool],
-) -> ScanFacts:
+def _image(look: _Look, case: Case, groups: GroupFacts, task: Classification) -> ScanFacts:
     started_s = time.perf_counter()
-    ((*probabilities,),) = image_probabilities(module, [case], job, runtime=runtime, should_stop=should_stop)
+    ((*probabilities,),) = image_probabilities(
+        look.module, [case], look.job, runtime=look.runtime, should_stop=look.should_stop
+    )
     return ScanFacts(
         case.patient_key,
         time.perf_counter() - started_s,
@@ -246,26 +241,14 @@ def _image(
     )
 
 
-def _places(
-    module: torch.nn.Module,
-    case: Case,
-    job: TrainingJob,
-    groups: GroupFacts,
-    *,
-    task: Classification,
-    runtime: Runtime,
-    should_stop: Callable[[], bool],
-) -> ScanFacts:
+def _places(look: _Look, case: Case, groups: GroupFacts, task: Classification) -> ScanFacts:
     prepared = case.cache.training_case(case.key, mapped=True)
     lesions = lesion_centres(prepared)
-    generator = Seeded(0).generator("elsewhere", case.series_instance_uid)
-    elsewhere = places_elsewhere(prepared, job.training.patch_size, count=PLACES, generator=generator)
-    places = (*lesions, *elsewhere)
+    places = (*lesions, *compared_places(case, prepared, look.job))
     if not places:
         return ScanFacts(case.patient_key, 0.0, groups)
     started_s = time.perf_counter()
-    answers = answers_at(module, prepared, places, job, runtime=runtime, should_stop=should_stop)
-    scores = positive_probabilities(answers, task)
+    scores = positive_probabilities(look.answers(prepared, places), task)
     return ScanFacts(
         case.patient_key,
         time.perf_counter() - started_s,
@@ -275,30 +258,21 @@ def _places(
     )
 
 
-def _lesions(
-    module: torch.nn.Module,
-    case: Case,
-    job: TrainingJob,
-    groups: GroupFacts,
-    *,
-    task: MultiTask,
-    runtime: Runtime,
-    should_stop: Callable[[], bool],
-) -> ScanFacts:
+def _lesions(look: _Look, case: Case, groups: GroupFacts, task: MultiTask) -> ScanFacts:
     prepared = case.cache.training_case(case.key, mapped=True)
-    centres, size = lesion_centres(prepared), job.training.patch_size
+    centres, size = lesion_centres(prepared), look.job.training.patch_size
     dice: list[float] = []
     scores: list[float] = []
     errors: list[float] = []
     started_s = time.perf_counter()
-    for answer in answers_at(module, prepared, centres, job, runtime=runtime, should_stop=should_stop):
+    for answer in look.answers(prepared, centres):
         marked = (answer.segmentation.argmax(dim=1) > 0).cpu().numpy()
         scores += torch.sigmoid(answer.malignancy.double()).cpu().tolist()
         for mask, diameter in zip(marked, answer.diameter_mm.float().cpu().tolist(), strict=True):
             lesion = len(dice)
             truth = cut_around(prepared.label, centres[lesion], size) > 0
             dice.append(float(2 * (mask & truth).sum() / (mask.sum() + truth.sum())))
-            errors.append(abs(diameter - lesion_diameter_mm(prepared, lesion, job.input.spacing_mm)))
+            errors.append(abs(diameter - lesion_diameter_mm(prepared, lesion, look.job.input.spacing_mm)))
     return ScanFacts(
         case.patient_key,
         time.perf_counter() - started_s,

@@ -64,6 +64,20 @@ def find_regions(
                 yield Region(class_index, place, region, key_slice, axes, mean_probability)
 
 
+def found_labels(
+    labels: NDArray[np.uint8],
+    probability: NDArray[np.floating],
+    *,
+    affine: NDArray[np.float64],
+    task: Segmentation,
+) -> NDArray[np.uint8]:
+    """Give the prediction with nothing in it but what counts as found; see :func:`find_regions`."""
+    found = np.zeros_like(labels)
+    for region in find_regions(labels, probability, affine=affine, task=task):
+        found[region.box][region.mask] = region.class_index + 1
+    return found
+
+
 def _as_one(mask: NDArray[np.bool_]) -> Components:
     box = bounding_box(mask)
     return Components(mask[box].astype(np.int32), int(mask.any()), box)

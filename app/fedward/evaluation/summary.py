@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.evaluation.lesions import score_lesions
+from fedward.evaluation.lesions import score_lesions_by_class
 from fedward.evaluation.overlap import dice_per_class
-from fedward.evaluation.regions import find_regions
+from fedward.evaluation.regions import found_labels
 from fedward.settings.job import Segmentation
 
 
@@ -87,13 +87,10 @@ def score_case(
         per_class = dice_per_class(predicted, truth, classes=len(task.classes))
         present = [value for value in per_class if value is not None]
         return CaseScore(patient, (float(np.mean(present)),) if present else (), class_dice=per_class)
-    found = np.zeros_like(predicted)
-    for region in find_regions(predicted, probability, affine=affine, task=task):
-        found[region.box][region.mask] = region.class_index + 1
-    scores = [
-        score_lesions(found == k, truth == k, affine=affine, minimum_lesion_mm=task.minimum_lesion_mm)
-        for k in range(1, len(task.classes) + 1)
-    ]
+    found = found_labels(predicted, probability, affine=affine, task=task)
+    scores = score_lesions_by_class(
+        found, truth, classes=len(task.classes), affine=affine, minimum_lesion_mm=task.minimum_lesion_mm
+    )
     values = tuple(value for of_class in scores for value in of_class.dice)
     return CaseScore(patient, values, sum(of_class.false_positives for of_class in scores))
 

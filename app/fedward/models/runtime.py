@@ -8,10 +8,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import product
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fedward.errors import SettingsError
 from fedward.models.networks import build
+from fedward.models.weights import write_weights
 from fedward.settings.networks import AnyNetwork
 from fedward.settings.site import Compute
 from fedward.settings.tasks import AnyTask
@@ -73,6 +76,19 @@ class Runtime:
         """Move a batch ``(batch, channel, ...)`` to the device and into the memory layout."""
         moved = batch.to(device=self.device, non_blocking=self.is_cuda)
         return moved.contiguous(memory_format=torch.channels_last_3d) if self.channels_last else moved
+
+
+def evaluation_network(
+    network: AnyNetwork, weights: NDArray[np.float32], *, task: AnyTask, runtime: Runtime
+) -> torch.nn.Module:
+    """Give a network with these weights (flat), where ``runtime`` runs it, set to evaluate.
+
+    Raises:
+        ModelError: ``wrong_layout``: the weights are another network's.
+    """
+    module = build(network, task=task)
+    write_weights(module, weights)
+    return runtime.place_module(module).eval()
 
 
 def choose_runtime(

@@ -11,33 +11,14 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 from pydicom.uid import generate_uid
 
-from dicom_labels import write_seg
+from dicom_labels import drawn, refusal, write_seg
 from dicom_series import AXIAL, CORONAL, SAGITTAL, Directions, Place, write_series
-from fedward.dicom.labels import read_object
 from fedward.dicom.matching import labels_of, orphans
 from fedward.dicom.nifti import read_nifti
 from fedward.dicom.reader import scan
-from fedward.errors import LabelRefused
 from support import shared_data
 
 MASK = np.random.default_rng(5).random((5, 6, 9)) > 0.7
-
-
-def drawn(folder: Path, values: dict[int, int] | None = None) -> np.ndarray:
-    """Give the one label of the one series below ``folder``, segment k as value k unless told."""
-    scanned = scan(folder)
-    (series,) = scanned.series
-    (label,) = labels_of(series, scanned)
-    volume = series.read()
-    array = np.zeros(volume.array.shape, dtype=np.uint8)
-    read_object(scanned.root, label, volume, values or {number: number for number, _ in label.segments}, onto=array)
-    return array
-
-
-def refusal(folder: Path, code: str) -> str:
-    with pytest.raises(LabelRefused, match=code) as caught:
-        drawn(folder)
-    return caught.value.detail
 
 
 @pytest.mark.parametrize("directions", [AXIAL, CORONAL, SAGITTAL], ids=["axial", "coronal", "sagittal"])

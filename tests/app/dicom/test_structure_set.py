@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 from pydicom.uid import generate_uid
 
-from dicom_labels import Ring, square, write_contours
+from dicom_labels import Ring, drawn, refusal, square, write_contours
 from dicom_series import AXIAL, CORONAL, SAGITTAL, Directions, Place, write_series
 from fedward.dicom.labels import read_object
-from fedward.dicom.matching import labels_of, orphans
+from fedward.dicom.matching import orphans
 from fedward.dicom.objects import LabelObject
 from fedward.dicom.parse import parse_file
 from fedward.dicom.reader import scan
@@ -26,21 +26,6 @@ from fedward.errors import LabelRefused
 from support import shared_data
 
 SIZE = (12, 14)
-
-
-def drawn(folder: Path) -> np.ndarray:
-    scanned = scan(folder)
-    (series,) = scanned.series
-    (label,) = labels_of(series, scanned)
-    array = np.zeros(series.verdict.shape or (0, 0, 0), dtype=np.uint8)
-    read_object(scanned.root, label, series.read(), {number: number for number, _ in label.segments}, onto=array)
-    return array
-
-
-def refusal(folder: Path, code: str) -> str:
-    with pytest.raises(LabelRefused, match=code) as caught:
-        drawn(folder)
-    return caught.value.detail
 
 
 @pytest.mark.parametrize("directions", [AXIAL, CORONAL, SAGITTAL], ids=["axial", "coronal", "sagittal"])

@@ -9,24 +9,14 @@ from pydantic import ValidationError
 
 from fedward.inference.assessment import assessing, assessment_of
 from fedward.inference.findings import Assessment, Findings
-from fedward.inference.model import LoadedModel, ModelFacts
+from fedward.inference.model import LoadedModel
 from fedward.inference.own_record import Calibration, OwnRecord
 from fedward.settings.job import Input, Window
 from fedward.settings.tasks import AnyTask, Classification, MultiTask, Segmentation
+from model_cases import SAID, facts_of
 
 KINDS = Classification(kind="classification", classes=("cyst", "scar", "tumour"), positive="tumour")
 GRADES = MultiTask(kind="multitask", classes=("benign", "malignant"), operating_point=0.3)
-FACTS = ModelFacts(
-    name="judge",
-    release_number=1,
-    model_sha256="00" * 32,
-    rounds=1,
-    participants=("a",),
-    private=False,
-    signer="release.test",
-    signed_at=datetime(2026, 1, 1, tzinfo=UTC),
-    signature_verified=False,
-)
 
 
 def model(task: AnyTask, *, temperature: float | None = None) -> LoadedModel:
@@ -41,7 +31,7 @@ def model(task: AnyTask, *, temperature: float | None = None) -> LoadedModel:
         association=None,
     )
     return LoadedModel(
-        facts=FACTS,
+        facts=facts_of("judge"),
         network=torch.nn.Identity(),
         input=Input(modality="CT", spacing_mm=(1, 1, 1), intensity=window),
         task=task,
@@ -92,17 +82,6 @@ def test_grades_that_are_more_than_two_are_the_positive_one_and_the_rest() -> No
     assert MultiTask(kind="multitask", classes=("malignant", "benign")).answers == ("benign", "malignant")
     three = MultiTask(kind="multitask", classes=("benign", "unclear", "malignant"))
     assert three.answers == ("not malignant", "malignant")
-
-
-SAID = {
-    "probabilities": [
-        {"class_name": "benign", "probability": 0.3},
-        {"class_name": "malignant", "probability": 0.7},
-    ],
-    "positive": "malignant",
-    "operating_point": 0.5,
-    "called": "malignant",
-}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -9,13 +8,14 @@ import torch
 
 from fedward.dicom.volume import Volume
 from fedward.errors import ReleaseRefused, Stopped
-from fedward.inference.model import LoadedModel, ModelFacts
+from fedward.inference.model import LoadedModel
 from fedward.inference.predict import infer_volume
 from fedward.models.multitask_densenet3d import MultiTaskAnswer
 from fedward.models.runtime import Runtime
 from fedward.randomness import Secret
 from fedward.settings.job import Input, Segmentation, Window
 from fedward.settings.tasks import Classification, MultiTask
+from model_cases import facts_of
 
 OBLIQUE_AGAINST_THE_NORMAL = np.array(
     [[0.0, 0.42, 0.56, -20.0], [0.0, 0.56, -0.42, 35.0], [-1.5, 0.0, 0.0, 60.0], [0.0, 0.0, 0.0, 1.0]]
@@ -31,19 +31,8 @@ class Bright(torch.nn.Module):
 
 @pytest.fixture
 def model() -> LoadedModel:
-    facts = ModelFacts(
-        name="bright",
-        release_number=1,
-        model_sha256="00" * 32,
-        rounds=1,
-        participants=("a",),
-        private=False,
-        signer="release.test",
-        signed_at=datetime(2026, 1, 1, tzinfo=UTC),
-        signature_verified=False,
-    )
     return LoadedModel(
-        facts=facts,
+        facts=facts_of("bright"),
         network=Bright(),
         input=Input(modality="CT", spacing_mm=(1.0, 1.0, 1.0), intensity=Window(kind="window", low=-1000, high=200)),
         task=Segmentation(kind="segmentation", classes=("nodule",), measure="lesion_dice", minimum_lesion_mm=4.0),

@@ -5,6 +5,7 @@ import pytest
 from fedward.inference.findings import Assessment, Findings
 from fedward.inference.model import LoadedModel
 from fedward.report import words
+from model_cases import SAID
 
 
 def findings(**changes: object) -> Findings:
@@ -73,17 +74,6 @@ def test_a_sentence_begins_with_a_capital_and_ends_with_a_stop() -> None:
     assert words.sentence("slice 3 is missing") == "Slice 3 is missing."
     assert words.sentence("Done.") == "Done."
     assert words.sentence("") == ""
-
-
-SAID = {
-    "probabilities": [
-        {"class_name": "benign", "probability": 0.3},
-        {"class_name": "malignant", "probability": 0.7},
-    ],
-    "positive": "malignant",
-    "operating_point": 0.5,
-    "called": "malignant",
-}
 
 
 def test_an_image_is_called_and_what_that_is_worth_is_said() -> None:

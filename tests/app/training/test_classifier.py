@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -12,17 +10,14 @@ from fedward.evaluation.cases import score_cases
 from fedward.evaluation.summary import summarise
 from fedward.imaging.cases import SiteData
 from fedward.models.initial import initial_weights
-from fedward.models.networks import build
-from fedward.models.runtime import Runtime
 from fedward.randomness import Secret
 from fedward.settings.job import PrivateTraining, TrainingJob
-from fedward.training.local import LocalResult, train
-from fedward.training.private import PatientCrops, PatientSum, train_private
-from fedward.training.task_loss import loss_of
-from small_cases import job_with, site_at, studies_in
+from fedward.training.local import LocalResult
+from fedward.training.private import PatientCrops, train_private
+from small_cases import job_with, studies_in
 from tiny_federation import classifying
+from training_cases import RUNTIME, clipped_sum, site_data, trained
 
-RUNTIME = Runtime()
 CLIP = 0.1
 ASKED = PrivateTraining(
     sampling_rate=1.0, noise_multiplier=1.0, clip_norm=CLIP, expected_patients=5, crops_per_patient=4
@@ -36,31 +31,16 @@ def job_of(**training: object) -> TrainingJob:
 JOB = job_of()
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> SiteData:
     folder = tmp_path_factory.mktemp("site")
-    site = site_at(folder, split={"validation": 0.4, "test": 0.0})
-    (folder / "state").mkdir(mode=0o700)
-    (folder / "state" / "split.key").write_bytes(bytes(32))
-    data = SiteData.prepare(studies_in(folder / "dicom", 10), site, JOB)
+    data = site_data(folder, studies_in(folder / "dicom", 10), JOB, validation=0.4)
     assert len(data.validation) >= 2
     return data
 
 
 def test_it_learns_to_tell_the_ball_from_the_rest_of_scans_that_it_has_not_seen(data: SiteData) -> None:
-    weights, state, losses = initial_weights(JOB), None, []
-    for number in range(1, 5):
-        result = train(weights, data, JOB, round_number=number, runtime=RUNTIME, optimiser_state=state)
-        weights, state = weights + result.update, result.optimiser_state
-        losses.append(result.loss)
+    weights, losses = trained(data, JOB, rounds=4)
     assert losses[-1] < 0.5 * losses[0]
     assert summarise(score_cases(weights, data.validation, JOB, runtime=RUNTIME)).score > 0.9  # type: ignore[operator]
 
@@ -86,13 +66,7 @@ def crops_of(patient: int) -> PatientCrops:
 @pytest.mark.parametrize("patients", [[1], [1, 2, 3]])
 def test_one_patient_changes_the_sum_by_the_clipped_mean_of_its_own_crops(patients: list[int]) -> None:
     def summed(numbers: list[int], *, batch_size: int, clip: float) -> np.ndarray:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            module = build(JOB.network, task=JOB.task)
-        total = PatientSum(module, clip_norm=clip, loss=loss_of(JOB.task))
-        for number in numbers:
-            total.add(crops_of(number), batch_size=batch_size, runtime=RUNTIME)
-        return total.take()
+        return clipped_sum(JOB, [crops_of(number) for number in numbers], batch_size=batch_size, clip=clip)
 
     change = summed([*patients, 9], batch_size=4, clip=CLIP) - summed(patients, batch_size=4, clip=CLIP)
     alone = summed([9], batch_size=4, clip=1e6)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from fedward.dicom.facts import GroupFacts
 from fedward.dicom.volume import Volume
@@ -18,15 +16,12 @@ from fedward.evaluation.measure import measure_cases
 from fedward.evaluation.summary import summarise
 from fedward.imaging.cases import SiteData
 from fedward.models.initial import initial_weights
-from fedward.models.runtime import Runtime
 from fedward.randomness import Secret
 from fedward.settings.job import PrivateTraining, TrainingJob
 from fedward.settings.read import parse_settings
-from fedward.training.local import train
 from fedward.training.private import train_private
 from small_cases import FakeStudy, job_with, site_at, studies_in
-
-RUNTIME = Runtime()
+from training_cases import RUNTIME, site_data, trained
 
 
 @dataclass
@@ -57,14 +52,6 @@ def job_of(*classes: str) -> TrainingJob:
 JOB = job_of("dark", "bright")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def imaged(folder: Path, count: int) -> list[Imaged]:
     studies = [Imaged(one.patient_key, one.file) for one in studies_in(folder, count)]
     for number, study in enumerate(studies):
@@ -76,10 +63,7 @@ def imaged(folder: Path, count: int) -> list[Imaged]:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> SiteData:
     folder = tmp_path_factory.mktemp("site")
-    (folder / "state").mkdir(mode=0o700)
-    (folder / "state" / "split.key").write_bytes(bytes(32))
-    site = site_at(folder, split={"validation": 0.4, "test": 0.0})
-    data = SiteData.prepare(imaged(folder / "dicom", 14), site, JOB)
+    data = site_data(folder, imaged(folder / "dicom", 14), JOB, validation=0.4)
     assert {case.image_class for case in data.validation} == {0, 1}
     return data
 
@@ -92,12 +76,8 @@ def score(weights: np.ndarray, data: SiteData) -> float:
 
 
 def test_it_learns_to_tell_images_apart_that_it_has_not_seen(data: SiteData) -> None:
-    weights, state = initial_weights(JOB), None
-    before = score(weights, data)
-    for number in range(1, 4):
-        result = train(weights, data, JOB, round_number=number, runtime=RUNTIME, optimiser_state=state)
-        weights, state = weights + result.update, result.optimiser_state
-    assert before < 0.85
+    assert score(initial_weights(JOB), data) < 0.85
+    weights, _ = trained(data, JOB, rounds=3)
     assert score(weights, data) > 0.95
 
 

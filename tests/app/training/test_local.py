@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,24 +19,15 @@ from fedward.training import batches as batches_module
 from fedward.training.local import LocalResult, train
 from fedward.training.optimiser import local_distance
 from small_cases import job_with, site_at, studies_in
+from training_cases import RUNTIME, site_data, trained
 
 JOB = job_with(augmentation={"noise": 0.05})
-RUNTIME = Runtime()
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> SiteData:
     folder = tmp_path_factory.mktemp("site")
-    site = site_at(folder, split={"validation": 0.0, "test": 0.0})
-    return SiteData.prepare(studies_in(folder / "dicom", 5), site, JOB)
+    return site_data(folder, studies_in(folder / "dicom", 5), JOB)
 
 
 def one_round(data: SiteData, number: int = 1, **changes: object) -> LocalResult:
@@ -87,12 +77,7 @@ def test_rounds_with_a_kept_state_equal_one_long_round(data: SiteData) -> None:
 
 def test_it_learns_to_find_the_ball(data: SiteData) -> None:
     job = job_with(rounds=8, steps_per_round=15, batch_size=2)
-    weights, state = initial_weights(job), None
-    losses = []
-    for number in range(1, 9):
-        result = train(weights, data, job, round_number=number, runtime=RUNTIME, optimiser_state=state)
-        weights, state = weights + result.update, result.optimiser_state
-        losses.append(result.loss)
+    weights, losses = trained(data, job, rounds=8)
     module = build(job.network, task=job.task)
     write_weights(module, weights)
     case = data.train[0]

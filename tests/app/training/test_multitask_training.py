@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -13,16 +11,12 @@ from fedward.evaluation.cases import score_cases
 from fedward.evaluation.summary import summarise
 from fedward.imaging.cases import SiteData
 from fedward.models.initial import initial_weights
-from fedward.models.networks import build
-from fedward.models.runtime import Runtime
 from fedward.settings.job import TrainingJob
-from fedward.training.local import train
-from fedward.training.private import PatientCrops, PatientSum
-from fedward.training.task_loss import loss_of
-from small_cases import FakeStudy, job_with, site_at, studies_in, volume_of
+from fedward.training.private import PatientCrops
+from small_cases import FakeStudy, job_with, studies_in, volume_of
 from tiny_federation import multitasking
+from training_cases import RUNTIME, clipped_sum, site_data, trained
 
-RUNTIME = Runtime()
 GRADES = ("benign", "malignant")
 
 
@@ -50,28 +44,16 @@ def job_of(**training: object) -> TrainingJob:
 JOB = job_of(rounds=6, steps_per_round=15)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> SiteData:
     folder = tmp_path_factory.mktemp("site")
     studies = [GradedStudy(study.patient_key, study.file) for study in studies_in(folder / "dicom", 4)]
-    return SiteData.prepare(studies, site_at(folder, split={"validation": 0.0, "test": 0.0}), JOB)
+    return site_data(folder, studies, JOB)
 
 
 def test_it_learns_from_lesions_whose_class_is_their_grade(data: SiteData) -> None:
-    weights, state, losses = initial_weights(JOB), None, []
-    before = summarise(score_cases(weights, data.train, JOB, runtime=RUNTIME))
-    for number in range(1, 4):
-        result = train(weights, data, JOB, round_number=number, runtime=RUNTIME, optimiser_state=state)
-        weights, state = weights + result.update, result.optimiser_state
-        losses.append(result.loss)
+    before = summarise(score_cases(initial_weights(JOB), data.train, JOB, runtime=RUNTIME))
+    weights, losses = trained(data, JOB, rounds=3)
     after = summarise(score_cases(weights, data.train, JOB, runtime=RUNTIME))
     assert losses[-1] < 0.7 * losses[0]
     assert (before.values, after.values) == (4, 4)
@@ -89,12 +71,7 @@ def crops_of(patient: int) -> PatientCrops:
 
 def test_a_patients_facts_stay_with_its_crops_however_many_go_through_at_a_time() -> None:
     def summed(batch_size: int, clip: float) -> np.ndarray:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            module = build(JOB.network, task=JOB.task)
-        total = PatientSum(module, clip_norm=clip, loss=loss_of(JOB.task))
-        total.add(crops_of(1), batch_size=batch_size, runtime=RUNTIME)
-        return total.take()
+        return clipped_sum(JOB, [crops_of(1)], batch_size=batch_size, clip=clip)
 
     whole, alone = summed(4, 1e6), summed(1, 1e6)
     assert np.linalg.norm(whole) > 0.1

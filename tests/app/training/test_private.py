@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,10 +31,10 @@ from fedward.training.optimiser import local_distance
 from fedward.training.private import PatientCrops, PatientSum, train_private
 from fedward.training.segmentation_loss import segmentation_loss
 from fedward.training.task_loss import loss_of
-from small_cases import job_with, site_at, studies_in
+from small_cases import job_with, studies_in
+from training_cases import RUNTIME, site_data
 
 CLIP = 0.1
-RUNTIME = Runtime()
 ASKED = {"sampling_rate": 0.5, "noise_multiplier": 1.0, "clip_norm": CLIP, "expected_patients": 3}
 NETWORKS = [
     UNet3D(name="unet3d", channels=(4, 8)),
@@ -52,19 +51,10 @@ def private_job(network: UNet3D = NETWORKS[0], **asked: Any) -> TrainingJob:
 JOB = private_job(crops_per_patient=2)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> SiteData:
     folder = tmp_path_factory.mktemp("site")
-    site = site_at(folder, split={"validation": 0.0, "test": 0.0})
-    return SiteData.prepare(studies_in(folder / "dicom", 5), site, JOB)
+    return site_data(folder, studies_in(folder / "dicom", 5), JOB)
 
 
 def network_of(job: TrainingJob = JOB) -> torch.nn.Module:
