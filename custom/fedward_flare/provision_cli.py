@@ -81,9 +81,9 @@ def release_approve(
         from fedward.files import write_bytes
         from fedward.identity.certificates import fingerprint, load_certificate, read_certificate
         from fedward.identity.release_identity import approve_release_identity
-        from fedward.identity.signing import load_private_key
+        from fedward.identity.signing import read_private_key
 
-        key = load_private_key((authority / "rootCA.key").read_bytes())
+        key = read_private_key(authority / "rootCA.key")
         certificate = approve_release_identity(
             request.read_bytes(),
             project,
