@@ -243,10 +243,10 @@ def require_completed(finished: FinishedJob, workdir: Workdir) -> None:
     failures: Mapping[str, str] = record.rounds[-1].failures if record.rounds else {}
     failures = failures or {site: outcome.code for site, outcome in record.sites.items() if outcome.code != "done"}
     listed = ", ".join(f"{site}: {code}" for site, code in sorted(failures.items())) or "no site reported an error"
+    where = "" if workdir.state().server else f" in {workdir.root / 'hospitals'}"
     raise FederationError(
         "job_failed",
-        f"job {record.name} {record.status} ({record.code}; {listed}); each hospital's errors.log in "
-        f"{workdir.root / 'hospitals'} says more",
+        f"job {record.name} {record.status} ({record.code}; {listed}); each hospital's errors.log{where} says more",
     )
 
 

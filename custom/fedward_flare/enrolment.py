@@ -47,6 +47,11 @@ class EnrolmentPlan:
         return int(self.server.get("fed_learn_port", _DEFAULT_PORT))
 
     @property
+    def admin_port(self) -> int:
+        """The server's port for persons."""
+        return int(self.server.get("admin_port", self.port))
+
+    @property
     def scheme(self) -> str:
         """How hospitals reach the server, inside mutual TLS."""
         found = next((one for one in self.builders if one.get("path") == _STATIC_FILES), {})
@@ -144,8 +149,7 @@ def _require_ports(servers: Sequence[Mapping[str, Any]]) -> None:
 
 def _profile(plan: EnrolmentPlan) -> dict[str, Any]:
     """What the authority approves requests under; the hospitals' kits take the server's address from it."""
-    server = {"host": plan.server["name"], "fed_learn_port": plan.port}
-    server["admin_port"] = int(plan.server.get("admin_port", plan.port))
+    server = {"host": plan.server["name"], "fed_learn_port": plan.port, "admin_port": plan.admin_port}
     return {"name": plan.name, "scheme": plan.scheme, "connection_security": "mtls", "server": server}
 
 

@@ -35,7 +35,7 @@ run = CliRunner()
         ),
         *(["privacy", name] for name in ("status", "history", "plan", "verify", "end")),
         *(["audit", name] for name in ("verify", "show", "export", "left")),
-        *(["provision", name] for name in ("render", "roster", "release-request", "release-approve")),
+        *(["provision", name] for name in ("render", "coordinator", "roster", "release-request", "release-approve")),
         *(["site", name] for name in ("check", "jobs", "approve", "reject")),
         ["infer"],
     ],
