@@ -171,6 +171,9 @@ def data_convert(
 def data_forget(
     patient_id: Annotated[str, typer.Argument(metavar="ID", help="Patient ID; of a NIfTI folder the name's stem.")],
     issuer: Annotated[str, typer.Option("--issuer", help="Issuer of Patient ID, where the archive has one.")] = "",
+    nifti: Annotated[
+        bool, typer.Option("--nifti", help="Of a NIfTI folder, at a hospital that has DICOM too.")
+    ] = False,
     site_file: SiteOption = None,
     sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
@@ -184,7 +187,7 @@ def data_forget(
         from fedward.settings.site import DicomSource
 
         hospital = open_hospital(site_file)
-        is_dicom = any(isinstance(source, DicomSource) for source in hospital.site.data)
+        is_dicom = not nifti and any(isinstance(source, DicomSource) for source in hospital.site.data)
         if not sure and not typer.confirm("Delete this patient's images, labels and reports for good?"):
             raise typer.Exit(1)
         forgotten = forget(hospital, key_of(issuer, patient_id) if is_dicom else patient_id)
