@@ -73,8 +73,9 @@ def typed(text: str) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("path", PAGES, ids=page)
 def test_every_command_that_a_page_shows_is_one_with_these_options(path: Path) -> None:
+    program = get_command(app)
     for words in typed(text_of(path)):
-        command: Any = get_command(app)
+        command: Any = program
         rest = list(words)
         while rest and hasattr(command, "commands"):
             assert rest[0] in command.commands, f"fedward {' '.join(words)}"
