@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,6 +67,8 @@ def left(
     """Say what left this hospital in a month: how many messages of each kind, and their bytes."""
     with explained():
         hospital = open_hospital(site_file)
+        if month and month.year == MAXYEAR:
+            raise typer.BadParameter(f"{month:%Y-%m} is beyond the calendar")
         start = month.replace(tzinfo=UTC) if month else _month_before(hospital.clock())
         found = what_left(hospital.audit.lines(), start=start, end=_month_after(start))
         if as_json:

@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 from fedward.errors import FedwardError, SettingsError
 
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from fedward.hospital import Hospital
     from fedward.release.package import Release
 
-#: What the program says about itself goes to standard error; what a script may read goes to standard output.
-console = Console(stderr=True, highlight=False, soft_wrap=True)
-output = Console(highlight=False)
+#: What the program says about itself goes to standard error; what a script may read goes to standard output. A scanner,
+#: a path or a server may write what looks like rich's markup: it is printed as it stands.
+console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+output = Console(highlight=False, markup=False)
 
 #: So many characters of a UID are shown.
 _UID_END = 8
@@ -98,13 +100,13 @@ def _verdict_table(verdicts: Sequence[Verdict]) -> Table:
     return table
 
 
-def _verdict_row(verdict: Verdict) -> list[str]:
+def _verdict_row(verdict: Verdict) -> list[str | Text]:
     shape = ",".join(map(str, verdict.shape)) if verdict.shape else ""
     spacing = ",".join(f"{value:.3g}" for value in verdict.spacing_mm) if verdict.spacing_mm else ""
     uid = verdict.series_instance_uid
     colour = "green" if verdict.accepted else "red"
     return [
-        f"[{colour}]{verdict.code}[/]",
+        Text(verdict.code, style=colour),
         verdict.modality,
         verdict.manufacturer,
         shape,
@@ -169,6 +171,9 @@ def data_convert(
 def data_forget(
     patient_id: Annotated[str, typer.Argument(metavar="ID", help="Patient ID; of a NIfTI folder the name's stem.")],
     issuer: Annotated[str, typer.Option("--issuer", help="Issuer of Patient ID, where the archive has one.")] = "",
+    nifti: Annotated[
+        bool, typer.Option("--nifti", help="Of a NIfTI folder, at a hospital that has DICOM too.")
+    ] = False,
     site_file: SiteOption = None,
     sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
@@ -182,7 +187,7 @@ def data_forget(
         from fedward.settings.site import DicomSource
 
         hospital = open_hospital(site_file)
-        is_dicom = any(isinstance(source, DicomSource) for source in hospital.site.data)
+        is_dicom = not nifti and any(isinstance(source, DicomSource) for source in hospital.site.data)
         if not sure and not typer.confirm("Delete this patient's images, labels and reports for good?"):
             raise typer.Exit(1)
         forgotten = forget(hospital, key_of(issuer, patient_id) if is_dicom else patient_id)
@@ -313,8 +318,8 @@ def infer(
 ) -> None:
     """Run a model over every series below PATH and write a report for each, also for those that are refused.
 
-    Lesions for a classification come from --lesions-from, else from the release that the site file names; without
-    either it judges whole images. Exit code 1 when no series could be read.
+    Lesions for a classification of places come from --lesions-from, else from the release that the site file names;
+    one of whole images needs none. Exit code 1 when no series could be read.
     """
     with explained():
         from fedward.dicom.source import open_source

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 
 from fedward.dicom.forget import forget_in_source
+from fedward.errors import StoreError
 from fedward.hospital import Hospital
 from fedward.privacy.accounts import jobs_of
 from fedward.release.model_store import load_installed
@@ -35,7 +36,8 @@ def forget(hospital: Hospital, patient_key: str) -> Forgotten:
     Models that were trained on the patient cannot unlearn: the releases are named, for a person to decide.
 
     Raises:
-        SourceError, StoreError: see :mod:`fedward.errors`.
+        SourceError, StoreError: see :mod:`fedward.errors`. A ledger that cannot be read keeps nothing from being
+            deleted; the detail then says what was.
     """
     site = hospital.site
     patient = site.patient_of(patient_key)
@@ -46,8 +48,13 @@ def forget(hospital: Hospital, patient_key: str) -> Forgotten:
     reports = [path for path in (site.state / "reports").glob("*/*") if path.name in series]
     for path in reports:
         shutil.rmtree(path)
-    ledger = hospital.ledger()
-    jobs = jobs_of(ledger.entries(), ledger.pseudonym(patient))
+    files = sum(count for count, _ in done)
+    try:
+        ledger = hospital.ledger()
+        jobs = jobs_of(ledger.entries(), ledger.pseudonym(patient))
+    except StoreError as error:
+        gone = f"deleted {files} files and {len(reports)} reports, but cannot say which jobs the patient was part of"
+        raise StoreError(error.code, f"{gone}: {error.detail}") from error
     installed = (load_installed(one, state=site.state).passport for one in stored_releases(hospital.database))
     releases = tuple(f"{one.name}-{one.number}" for one in installed if not one.trainings.isdisjoint(jobs))
-    return Forgotten(sum(count for count, _ in done), len(reports), jobs, releases)
+    return Forgotten(files, len(reports), jobs, releases)

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fedward.errors import FederationError
 from fedward.files import write_text
@@ -65,10 +66,10 @@ class Demo:
     @contextmanager
     def chapter(self, title: str) -> Iterator[None]:
         """Print a chapter's title and, at its end, how long it took."""
-        self.console.print(f"[bold]{title}[/]")
+        self.console.print(title, style="bold")
         started_s = time.monotonic()
         yield
-        self.console.print(f"  [dim]{time.monotonic() - started_s:.0f} s[/]")
+        self.console.print(f"  {time.monotonic() - started_s:.0f} s", style="dim")
 
 
 def run_demo(root: Path, *, seed: int, private: bool, console: Console) -> dict[str, Any]:
@@ -242,10 +243,10 @@ def require_completed(finished: FinishedJob, workdir: Workdir) -> None:
     failures: Mapping[str, str] = record.rounds[-1].failures if record.rounds else {}
     failures = failures or {site: outcome.code for site, outcome in record.sites.items() if outcome.code != "done"}
     listed = ", ".join(f"{site}: {code}" for site, code in sorted(failures.items())) or "no site reported an error"
+    where = "" if workdir.state().server else f" in {workdir.root / 'hospitals'}"
     raise FederationError(
         "job_failed",
-        f"job {record.name} {record.status} ({record.code}; {listed}); each hospital's errors.log in "
-        f"{workdir.root / 'hospitals'} says more",
+        f"job {record.name} {record.status} ({record.code}; {listed}); each hospital's errors.log{where} says more",
     )
 
 
@@ -270,7 +271,7 @@ def _program(name: str) -> str:
 
 
 def _print_summary(summary: Mapping[str, Any], workdir: Workdir, console: Console) -> None:
-    console.print("[bold]7/7 Summary[/]")
+    console.print("7/7 Summary", style="bold")
     table = Table(
         "model",
         "Dice",
@@ -282,7 +283,7 @@ def _print_summary(summary: Mapping[str, Any], workdir: Workdir, console: Consol
     low, high = summary["global_dice_interval"]
     table.add_row(
         "global",
-        f"[bold]{summary['global_dice']:.3f}[/]",
+        Text(f"{summary['global_dice']:.3f}", style="bold"),
         f"{low:.3f} to {high:.3f}",
         "",
         f"{summary['global_false_positives_per_scan']:.2f}",

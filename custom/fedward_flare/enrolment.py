@@ -19,12 +19,16 @@ from fedward.errors import FederationError
 from fedward.files import whole_folder, write_text
 from fedward.identity.certificates import common_name, fingerprint, organisation, read_certificate
 from fedward.identity.inspection import nobodys_fingerprint
+from fedward.identity.release_identity import PROJECT_NAME
 from fedward_flare.share import shared
 
 _STATIC_FILES = "nvflare.lighter.impl.static_file.StaticFileBuilder"
 _DEFAULT_PORT = 8002
 
+#: Names become those of files; a hospital's stands in its site file too, and so does its organisation.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9@._-]{0,253}")
+_HOSPITAL = re.compile(r"[a-z0-9_-]{1,64}")
+_ORGANISATION = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class EnrolmentPlan:
         return int(self.server.get("fed_learn_port", _DEFAULT_PORT))
 
     @property
+    def admin_port(self) -> int:
+        """The server's port for persons."""
+        return int(self.server.get("admin_port", self.port))
+
+    @property
     def scheme(self) -> str:
         """How hospitals reach the server, inside mutual TLS."""
         found = next((one for one in self.builders if one.get("path") == _STATIC_FILES), {})
@@ -53,13 +62,18 @@ def read_plan(project_file: Path) -> EnrolmentPlan:
     """Read NVFLARE's project file.
 
     Raises:
-        FederationError: ``provision_failed``: it is not one, or names no server, hospital or coordinator.
+        FederationError: ``provision_failed``: it is not one, a name in it cannot be one, or it names no server,
+            hospital or coordinator.
     """
     try:
         project = yaml.safe_load(project_file.read_text(encoding="utf-8"))
         participants = {kind: _of_kind(project["participants"], kind) for kind in ("server", "client", "admin")}
-        name, builders = str(project["name"]), tuple(project.get("builders") or ())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        name, builders = _matched(project["name"], PROJECT_NAME), tuple(project.get("builders") or ())
+        _require_different([one["name"] for found in participants.values() for one in found])
+        _require_ports(participants["server"])
+    except KeyError as error:
+        raise FederationError("provision_failed", f"{project_file} is not a project file: no {error} in it") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError, AttributeError) as error:
         raise FederationError("provision_failed", f"{project_file} is not a project file: {error}") from error
     if len(participants["server"]) != 1 or not participants["client"]:
         raise FederationError("provision_failed", f"{project_file}: expected one server and at least one client")
@@ -103,22 +117,39 @@ def roster_lines(certificates: Iterable[Path]) -> str:
 
 
 def _of_kind(participants: Sequence[Mapping[str, Any]], kind: str) -> tuple[Mapping[str, Any], ...]:
-    """Give the participants of a kind; their names become those of files.
+    """Give the participants of a kind.
 
     Raises:
-        TypeError: a name cannot be one.
+        KeyError: one has no name, type or organisation.
+        ValueError: a name cannot be one.
     """
     found = tuple(participant for participant in participants if participant["type"] == kind)
     for participant in found:
-        if not isinstance(participant["name"], str) or not _NAME.fullmatch(participant["name"]):
-            raise TypeError(f"{participant['name']!r} is not a name")
+        _matched(participant["name"], _HOSPITAL if kind == "client" else _NAME)
+        _matched(participant["org"], _ORGANISATION)
     return found
+
+
+def _matched(name: object, pattern: re.Pattern[str]) -> str:
+    if not isinstance(name, str) or not pattern.fullmatch(name):
+        raise ValueError(f"{name!r} is not a name; expected {pattern.pattern}")
+    return name
+
+
+def _require_different(names: Sequence[str]) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two participants are named {', '.join(twice)}")
+
+
+def _require_ports(servers: Sequence[Mapping[str, Any]]) -> None:
+    ports = [server[key] for server in servers for key in ("fed_learn_port", "admin_port") if key in server]
+    if wrong := [port for port in ports if not isinstance(port, int)]:
+        raise ValueError(f"{wrong[0]!r} is not a port")
 
 
 def _profile(plan: EnrolmentPlan) -> dict[str, Any]:
     """What the authority approves requests under; the hospitals' kits take the server's address from it."""
-    server = {"host": plan.server["name"], "fed_learn_port": plan.port}
-    server["admin_port"] = int(plan.server.get("admin_port", plan.port))
+    server = {"host": plan.server["name"], "fed_learn_port": plan.port, "admin_port": plan.admin_port}
     return {"name": plan.name, "scheme": plan.scheme, "connection_security": "mtls", "server": server}
 
 

@@ -88,7 +88,7 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None, candidat
         candidate: The coordinator's folder of a finished training job; a gate needs one and no other takes one.
 
     Raises:
-        FederationError: a site is unknown, or the minimum is larger than the number of sites.
+        FederationError: a site is unknown, the minimum is larger than the number of sites, or the kit lacks a key.
         ReleaseRefused: the release's folder lacks a part; ``wrong_descent``: it is not the one that the job starts
             from; ``unfinished_job``: the candidate's job has left no model.
     """
@@ -105,7 +105,7 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None, candidat
     if isinstance(job, EvaluationJob):
         job, subject = about_release(job, workdir)
     parts = read_parts(subject) if subject is not None else None
-    startup = workdir.kit(state.coordinator) / "startup"
+    key, certificate = _login(workdir.kit(state.coordinator) / "startup")
     document = new_job_document(
         job,
         project=state.project,
@@ -116,11 +116,7 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None, candidat
     )
     if job.kind == "train":
         check_parent(document, parse_passport(parts.passport) if parts else None)
-    signed = sign_job(
-        document,
-        private_key=(startup / "client.key").read_bytes(),
-        certificate=(startup / "client.crt").read_bytes(),
-    )
+    signed = sign_job(document, private_key=key, certificate=certificate)
     return PreparedJob(document=document, signed=signed, release=release, candidate=candidate)
 
 
@@ -196,6 +192,14 @@ def read_candidate(folder: Path) -> CandidateFiles:
         return CandidateFiles(model=(folder / MODEL).read_bytes(), document=(folder / DOCUMENT).read_bytes())
     except OSError as error:
         raise ReleaseRefused("unfinished_job", f"{folder} holds no trained model with its job's document") from error
+
+
+def _login(startup: Path) -> tuple[bytes, bytes]:
+    """Give the coordinator's key and certificate, both PEM, out of the kit."""
+    try:
+        return (startup / "client.key").read_bytes(), (startup / "client.crt").read_bytes()
+    except OSError as error:
+        raise FederationError("workdir_not_ours", f"the coordinator's kit is not whole: {error}") from error
 
 
 def _named(candidate: Path) -> Candidate:

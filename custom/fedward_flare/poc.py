@@ -156,6 +156,10 @@ def _up(federation: FederationSettings, workdir: Workdir, options: StartOptions,
 
 def _require_same_project(federation: FederationSettings, workdir: Workdir) -> None:
     state = workdir.state()
+    if state.server:
+        raise FederationError(
+            "workdir_not_ours", f"{workdir.root} is the coordinator's folder; its server is {state.server}"
+        )
     expected = (federation.federation.project, federation.names)
     found = (state.project, state.hospitals)
     if state.project and found != expected:

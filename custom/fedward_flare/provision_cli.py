@@ -37,6 +37,27 @@ def render_project(
         output.print(f"begin with {out / 'STEPS.md'}: who does what, and what to keep where", markup=False)
 
 
+@provision.command("coordinator")
+def coordinator(
+    workdir: Annotated[Path, typer.Option("--workdir", file_okay=False, help="A new or empty folder.")],
+    project_file: Annotated[
+        Path, typer.Option("--project-file", exists=True, dir_okay=False, help="What the federation was rendered from.")
+    ],
+) -> None:
+    """Make the coordinator's folder: there fedward job and fedward model release work, with the server elsewhere."""
+    with explained():
+        from fedward_flare.desk import make_desk
+
+        desk = make_desk(project_file, workdir)
+        state = desk.state()
+        for text in (
+            f"package the kit of {state.coordinator} into it: nvflare package ... -w {desk.kits}",
+            f"put release.key and release.crt into {desk.coordinator}",
+            f"then: fedward job submit JOB --workdir {desk.root}",
+        ):
+            output.print(text, soft_wrap=True)
+
+
 @provision.command("roster")
 def roster(
     certificates: Annotated[
@@ -81,9 +102,9 @@ def release_approve(
         from fedward.files import write_bytes
         from fedward.identity.certificates import fingerprint, load_certificate, read_certificate
         from fedward.identity.release_identity import approve_release_identity
-        from fedward.identity.signing import load_private_key
+        from fedward.identity.signing import read_private_key
 
-        key = load_private_key((authority / "rootCA.key").read_bytes())
+        key = read_private_key(authority / "rootCA.key")
         certificate = approve_release_identity(
             request.read_bytes(),
             project,

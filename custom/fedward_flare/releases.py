@@ -12,7 +12,7 @@ from fedward.errors import FederationError, FedwardError, ReleaseRefused
 from fedward.files import write_bytes, write_text
 from fedward.identity.certificates import read_certificate
 from fedward.identity.document import JobDocument, brings_release, parse_document
-from fedward.identity.signing import load_private_key
+from fedward.identity.signing import read_private_key
 from fedward.release.gate import FIRST_RELEASE, GateStatement, gate_statement
 from fedward.release.make import make_release
 from fedward.release.package import read_parts, write_release
@@ -45,9 +45,12 @@ def kept_job(job_id: str, workdir: Workdir, *, release: Path | None = None) -> P
         FederationError: ``unknown_job``.
         ReleaseRefused: ``missing_part``: a publishing job came without its release; ``altered_model``: with another.
     """
-    found = [path.parent for path in (workdir.coordinator / "jobs").glob(f"{job_id}*/{SIGNED}")]
-    if len(found) != 1 or not re.fullmatch(r"[0-9a-f]{1,32}", job_id):
-        raise FederationError("unknown_job", f"the coordinator's folder has {len(found)} jobs {job_id}")
+    is_an_id = re.fullmatch(r"[0-9a-f]{1,32}", job_id)
+    found = [path.parent for path in (workdir.coordinator / "jobs").glob(f"{job_id}*/{SIGNED}")] if is_an_id else []
+    if len(found) != 1:
+        raise FederationError(
+            "unknown_job", f"{len(found)} jobs in {workdir.coordinator} have an id that begins with {job_id!r}"
+        )
     signed = decode_signed_job((found[0] / SIGNED).read_text(encoding="utf-8"))
     document = parse_document(signed.document)
     release = release or started_from(document.job, workdir)
@@ -90,7 +93,7 @@ def release_job(finished: FinishedJob, workdir: Workdir, *, without_gate: bool =
         gate=gate,
         parent=parse_passport(read_parts(stands_on).passport) if stands_on else None,
         now=datetime.now(UTC),
-        key=load_private_key((workdir.coordinator / "release.key").read_bytes()),
+        key=read_private_key(workdir.coordinator / "release.key"),
         certificate=read_certificate(workdir.coordinator / "release.crt"),
     )
     folder = workdir.releases / f"{document.job.name}-{number}"

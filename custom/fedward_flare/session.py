@@ -211,21 +211,22 @@ def connect(workdir: Workdir, *, as_operator: bool = False, timeout_s: float = C
         FederationError: no federation was started from the work folder, or its server does not answer.
     """
     state = workdir.state()
-    if not state.processes:
+    if not (state.processes or state.server):
         raise FederationError("not_running", f"no federation runs from {workdir.root}; start it with: fedward poc up")
     person = state.operator if as_operator else state.coordinator
-    session = Session(_open(person, workdir.kit(person), port=state.port, timeout_s=timeout_s), workdir)
+    listener = (state.server or LOOPBACK, state.port)
+    session = Session(_open(person, workdir.kit(person), listener=listener, timeout_s=timeout_s), workdir)
     try:
         yield session
     finally:
         session.close()
 
 
-def _open(person: str, kit: Path, *, port: int, timeout_s: float) -> FlareSession:
+def _open(person: str, kit: Path, *, listener: tuple[str, int], timeout_s: float) -> FlareSession:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            _require_listener(port)
+            _require_listener(listener)
             with _explained():
                 return new_secure_session(person, str(kit), timeout=min(_TRY_S, timeout_s), auto_login_max_tries=1)
         except FederationError:
@@ -234,12 +235,13 @@ def _open(person: str, kit: Path, *, port: int, timeout_s: float) -> FlareSessio
             time.sleep(0.2)
 
 
-def _require_listener(port: int) -> None:
+def _require_listener(listener: tuple[str, int]) -> None:
     """NVFLARE's client waits long, and leaks its socket, where nobody listens: ask first."""
     try:
-        socket.create_connection((LOOPBACK, port), timeout=1.0).close()
+        socket.create_connection(listener, timeout=_TRY_S if listener[0] != LOOPBACK else 1.0).close()
     except OSError as error:
-        raise FederationError("not_reachable", f"nobody listens on port {port} of this machine") from error
+        host, port = listener
+        raise FederationError("not_reachable", f"nobody listens on port {port} of {host}: {error}") from error
 
 
 @contextlib.contextmanager

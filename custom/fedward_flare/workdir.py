@@ -1,4 +1,4 @@
-"""The work folder of a local federation: what lies where, whose it is, and what runs from it.
+"""The work folder of a local federation, or of a coordinator: what lies where, whose it is, and what runs from it.
 
 ::
 
@@ -34,7 +34,11 @@ LOOPBACK = "127.0.0.1"
 
 
 class FederationState(BaseModel):
-    """The content of ``federation.json``. ``mark`` stands in the environment of every process of this federation."""
+    """The content of ``federation.json``.
+
+    ``mark`` stands in the environment of every process of this federation. ``server`` is the host of a server that was
+    not started from here, in the folder of a coordinator whose federation is of several machines; else it is empty.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,6 +47,7 @@ class FederationState(BaseModel):
     coordinator: str = ""
     operator: str = ""
     hospitals: tuple[str, ...] = ()
+    server: str = ""
     port: int = 0
     mark: str = ""
     processes: tuple[OwnProcess, ...] = ()

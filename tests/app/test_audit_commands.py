@@ -57,6 +57,17 @@ def test_an_export_holds_the_lines(site: Site, tmp_path: Path) -> None:
     assert exported == json.loads(run(site, "show", "--json").stdout)
 
 
+def test_a_path_that_looks_like_markup_is_a_path(site: Site, tmp_path: Path) -> None:
+    done = run(site, "export", str(tmp_path / "[bold]" / "[" / "]"))
+    assert done.exit_code == 0
+    assert (tmp_path / "[bold]" / "[" / "]").is_file()
+    assert "[bold]" in done.stdout.replace("\n", "")
+
+
+def test_a_month_at_the_end_of_the_calendar_is_wrong_usage(site: Site) -> None:
+    assert run(site, "left", "--month", "9999-12").exit_code == 2
+
+
 def test_what_left_in_a_month_is_one_command(site: Site) -> None:
     first = json.loads(run(site, "show", "--json").stdout)[0]["at"][:7]
     found = json.loads(run(site, "left", "--month", first, "--json").stdout)

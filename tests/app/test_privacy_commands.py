@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from dicom_series import write_series
 from fedward.hospital import Hospital, RoundTask
 from fedward.models.initial import initial_weights
 from fedward.privacy.accounting import epsilon
@@ -153,6 +154,27 @@ def test_forgetting_a_patient_removes_its_files_and_names_the_jobs_it_was_part_o
     assert len(list((site.folder / "images").iterdir())) == len(list((site.folder / "labels").iterdir())) == 6
     assert not (site.folder / "state" / "cache").exists()
     assert run(site, "privacy", "history", "--json").output == before
+
+
+def test_a_patient_of_a_nifti_folder_is_forgotten_at_a_hospital_that_has_dicom_too(site: Site) -> None:
+    (site.folder / "dicom").mkdir()
+    written = write_series(site.folder / "dicom", edit=lambda _, dataset: setattr(dataset, "PatientID", "north00"))
+    site.edit(lambda text: text.replace("[[data]]", '[[data]]\nkind = "dicom"\npath = "dicom"\n[[data]]', 1))
+    image = site.folder / "images" / "north00.nii.gz"
+    assert run(site, "data", "forget", "north00", "--nifti", "--yes").exit_code == 0
+    assert not image.exists()
+    assert all(path.exists() for path in written.paths), "the DICOM patient of that id is another one"
+    assert run(site, "data", "forget", "north00", "--yes").exit_code == 0
+    assert not any(path.exists() for path in written.paths)
+
+
+def test_forgetting_says_what_is_deleted_where_the_ledger_cannot_be_read(site: Site) -> None:
+    assert run(site, "privacy", "status").exit_code == 0
+    (site.folder / "state" / "ledger.head").write_text("{")
+    done = run(site, "data", "forget", "north00", "--yes")
+    assert done.exit_code == 1
+    assert "deleted 2 files and 0 reports, but" in done.output
+    assert not (site.folder / "images" / "north00.nii.gz").exists()
 
 
 def test_forgetting_asks_first_and_says_when_there_is_nobody(site: Site) -> None:

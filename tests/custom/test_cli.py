@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from dicom_series import write_series
 from fedward_flare.cli import app
 from support import ROOT, shared_data
 
@@ -22,14 +23,19 @@ run = CliRunner()
     [
         [],
         ["demo"],
-        *(["data", name] for name in ("check", "convert")),
+        *(["data", name] for name in ("check", "convert", "forget")),
         *(["poc", name] for name in ("up", "status", "down")),
-        *(["job", name] for name in ("check", "submit", "export", "list", "watch", "abort")),
+        *(["job", name] for name in ("check", "submit", "export", "list", "watch", "resume", "abort")),
         *(
             ["model", name]
-            for name in ("list", "show", "verify", "install", "activate", "calibrate", "rollback", "release")
+            for name in (
+                *("list", "show", "verify", "install", "activate", "calibrate", "rollback", "release"),
+                "train-alone",
+            )
         ),
-        *(["provision", name] for name in ("render", "roster", "release-request", "release-approve")),
+        *(["privacy", name] for name in ("status", "history", "plan", "verify", "end")),
+        *(["audit", name] for name in ("verify", "show", "export", "left")),
+        *(["provision", name] for name in ("render", "coordinator", "roster", "release-request", "release-approve")),
         *(["site", name] for name in ("check", "jobs", "approve", "reject")),
         ["infer"],
     ],
@@ -78,6 +84,13 @@ def test_a_demo_in_a_used_folder_is_refused_and_changes_nothing(tmp_path: Path) 
     assert result.exit_code == 1
     assert "workdir_in_use" in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_a_maker_that_looks_like_markup_is_printed_as_it_stands(tmp_path: Path) -> None:
+    write_series(tmp_path, edit=lambda _, dataset: setattr(dataset, "Manufacturer", "[/A]"))
+    result = run.invoke(app, ["data", "check", str(tmp_path)])
+    assert result.exit_code == 0
+    assert "[/A]" in result.output
 
 
 def test_data_check_writes_what_it_prints(tmp_path: Path) -> None:

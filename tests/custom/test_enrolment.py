@@ -166,6 +166,32 @@ def test_the_authority_signs_no_request_of_another_project_as_a_release_key(work
     assert not (tmp_path / "release.crt").exists()
 
 
+def test_an_authority_without_its_root_key_is_told_so(tmp_path: Path) -> None:
+    run("release-request", "--project", PROJECT, "--out", str(tmp_path))
+    words = ["--project", PROJECT, "--ca", str(tmp_path), "--out", str(tmp_path / "release.crt")]
+    result = CliRunner().invoke(app, ["provision", "release-approve", str(tmp_path / "release.csr"), *words])
+    assert result.exit_code == 1
+    assert "unreadable_key" in result.output
+    assert "rootCA.key" in result.output
+
+
+@pytest.mark.parametrize("project", ["", "../x", "two words", 57 * "x"])
+def test_no_release_key_is_made_for_what_cannot_be_a_project(project: str, tmp_path: Path) -> None:
+    words = ["--project", project, "--out", str(tmp_path / "officer")]
+    result = CliRunner().invoke(app, ["provision", "release-request", *words])
+    assert result.exit_code == 1
+    assert "wrong_name" in result.output
+    assert not (tmp_path / "officer").exists()
+
+
+def test_of_several_files_the_one_that_is_no_certificate_is_named(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "east.crt").write_text("not a certificate")
+    certificates = [kit(work, "north") / "startup" / "client.crt", tmp_path / "east.crt"]
+    with pytest.raises(IdentityError, match="untrusted_certificate") as caught:
+        roster_lines(certificates)
+    assert "east.crt" in caught.value.detail
+
+
 def test_the_command_prints_a_roster_that_a_site_file_can_hold(work: Path) -> None:
     certificate = kit(work, "north") / "startup" / "client.crt"
     printed = run("roster", str(certificate))
@@ -177,7 +203,16 @@ def test_the_command_prints_a_roster_that_a_site_file_can_hold(work: Path) -> No
     ("text", "word"),
     [
         ("name: x\nparticipants: []\n", "one server"),
-        ("name: x\n", "not a project file"),
+        ("name: x\n", "no 'participants' in it"),
+        ("name: ../x\nparticipants: []\n", "'../x' is not a name"),
+        ("name: x\nparticipants:\n- {name: s, type: server}\n", "no 'org' in it"),
+        ("name: x\nparticipants:\n- {name: c, type: client, org: the clinic}\n", "'the clinic' is not a name"),
+        ("name: x\nparticipants:\n- {name: North, type: client, org: o}\n", "'North' is not a name"),
+        ("name: x\nparticipants:\n- {name: s, type: server, org: o, fed_learn_port: web}\n", "'web' is not a port"),
+        (
+            "name: x\nparticipants:\n- {name: c, type: client, org: o}\n- {name: c, type: client, org: p}\n",
+            "two participants are named c",
+        ),
         ("- a\n", "not a project file"),
         ("name: [\n", "not a project file"),
         (

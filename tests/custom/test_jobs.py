@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +31,21 @@ def test_a_job_is_json_without_code(job: TrainingJob, workdir: Workdir, tmp_path
     }
     for file in files:
         json.loads((folder / file).read_text())
+
+
+@pytest.mark.parametrize("job_id", ["", "/", "**", "../..", "[", "0123"])
+def test_a_job_that_the_coordinator_never_signed_is_not_brought_again(job_id: str, workdir: Workdir) -> None:
+    with pytest.raises(FederationError, match="unknown_job"):
+        kept_job(job_id, workdir)
+
+
+def test_a_kit_without_its_key_signs_nothing_and_is_named(job: TrainingJob, workdir: Workdir, tmp_path: Path) -> None:
+    shutil.copytree(workdir.root, tmp_path / "copy")
+    broken = Workdir(tmp_path / "copy")
+    (broken.kit(broken.state().coordinator) / "startup" / "client.key").unlink()
+    with pytest.raises(FederationError, match="workdir_not_ours") as caught:
+        prepare(job, broken)
+    assert "client.key" in caught.value.detail
 
 
 def test_the_signed_document_is_the_only_argument(job: TrainingJob, workdir: Workdir, tmp_path: Path) -> None:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+import tomlkit
 import yaml
+from typer.testing import CliRunner
 
 from enrolled_federation import enrol
+from fedward.federation.record import JobRecord
+from fedward.files import write_bytes
+from fedward.identity.certificates import read_certificate
+from fedward.identity.release_identity import make_release_identity
+from fedward.identity.signing import read_private_key
 from fedward_flare import poc, processes
+from fedward_flare.cli import app
+from fedward_flare.desk import make_desk
 from fedward_flare.enrolment import render
 from fedward_flare.folders import render_hospitals
 from fedward_flare.jobs import SERVER_APP, export, prepare
+from fedward_flare.results import read_record
 from fedward_flare.services import start_all
 from fedward_flare.session import Session, connect
 from fedward_flare.share import shared
@@ -65,6 +76,41 @@ def status_of_a_job_in_hocon(session: Session, workdir: Workdir, folder: Path) -
     return "not finished"
 
 
+def desk_of(workdir: Workdir, root: Path) -> Workdir:
+    """Make the coordinator's folder as on a machine of its own: with the kit and the release key, and nothing else."""
+    desk = make_desk(workdir.root / "project.yml", root)
+    coordinator = desk.state().coordinator
+    shutil.copytree(workdir.kit(coordinator), desk.kit(coordinator))
+    authority = workdir.root / "ca"
+    root_key, certificate = read_private_key(authority / "rootCA.key"), read_certificate(authority / "rootCA.pem")
+    key, release = make_release_identity(desk.state().project, root_key, certificate)  # type: ignore[arg-type]
+    write_bytes(desk.coordinator / "release.key", key)
+    write_bytes(desk.coordinator / "release.crt", release)
+    return desk
+
+
+def typed(*words: str) -> str:
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def release_from(desk: Workdir, folder: Path) -> JobRecord:
+    """Train and sign a release with the coordinator's commands alone; give the training's record."""
+    folder.mkdir()
+    job = training_job(minimum=2, rounds=1, steps=1).model_dump(mode="json", exclude_none=True)
+    (folder / "job.toml").write_text(tomlkit.dumps(job))
+    submitted = typed("job", "submit", str(folder / "job.toml"), "--workdir", str(desk.root), "--watch")
+    job_id = submitted.split()[0]
+    assert job_id in typed("job", "list", "--workdir", str(desk.root), "--json")
+    released = Path("".join(typed("model", "release", job_id, "--workdir", str(desk.root)).split()))
+    assert released == desk.releases / f"{job['name']}-1"
+    assert "its three files agree" in typed("model", "verify", str(released))
+    record = read_record(desk.job(job_id))
+    assert record is not None
+    return record
+
+
 @pytest.mark.federation
 def test_parties_that_enrolled_themselves_train_together(tmp_path: Path) -> None:
     settings = federation_of(tmp_path, NAMES)
@@ -96,9 +142,7 @@ def test_parties_that_enrolled_themselves_train_together(tmp_path: Path) -> None
                     if connection.status == psutil.CONN_LISTEN
                 }
                 assert listeners == {"127.0.0.1"}
-                prepared = prepare(training_job(minimum=2, rounds=1, steps=1), workdir)
-                session.submit(prepared)
-                record = session.watch(prepared.document.id, timeout_s=120).record
+                record = release_from(desk_of(workdir, tmp_path / "desk"), tmp_path / "submitted")
                 assert (record.status, set(record.rounds[0].weights)) == ("completed", set(NAMES))
                 assert "FAILED_TO_RUN" in status_of_a_job_in_hocon(session, workdir, tmp_path / "job")
             with connect(workdir, as_operator=True, timeout_s=20.0) as operator:

@@ -37,10 +37,12 @@ def read_certificate(path: Path) -> x509.Certificate:
     """Read a certificate's file.
 
     Raises:
-        IdentityError: ``untrusted_certificate``: missing or unreadable.
+        IdentityError: ``untrusted_certificate``: missing, unreadable or not a certificate; the detail names the file.
     """
     try:
         return load_certificate(path.read_bytes())
+    except IdentityError as error:
+        raise IdentityError(error.code, f"{path}: {error.detail}") from error
     except OSError as error:
         raise IdentityError("untrusted_certificate", f"cannot read {path}: {error.strerror}") from error
 

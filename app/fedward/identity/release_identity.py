@@ -5,6 +5,7 @@ The officer makes the key and a request; the federation's authority signs a cert
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -15,6 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 from cryptography.x509.oid import NameOID
 
 from fedward.errors import IdentityError
+
+#: A project's name: a certificate's common name has 64 characters at most, ``release.`` included.
+PROJECT_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,55}")
 
 _VALID = timedelta(days=360)
 #: Clocks of hospitals differ.
@@ -31,6 +35,9 @@ def request_release_identity(project: str) -> tuple[bytes, bytes]:
 
     Returns:
         The private key (PKCS 8) and the request (PKCS 10), both PEM.
+
+    Raises:
+        IdentityError: ``wrong_name``: ``project`` is no name of a project.
     """
     key = Ed25519PrivateKey.generate()
     request = x509.CertificateSigningRequestBuilder().subject_name(_subject(project)).sign(key, None)
@@ -106,6 +113,10 @@ def _requested_key(content: bytes, project: str) -> Ed25519PublicKey:
 
 
 def _subject(project: str) -> x509.Name:
+    if not PROJECT_NAME.fullmatch(project):
+        raise IdentityError(
+            "wrong_name", f"a project has a name of 1 to 56 of A-Z, a-z, 0-9, _, . and -, not {project!r}"
+        )
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, release_subject(project))])
 
 

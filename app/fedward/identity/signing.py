@@ -6,6 +6,7 @@ login, is none for another.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -34,6 +35,18 @@ def load_private_key(pem: bytes) -> PrivateKeyTypes:
         return serialization.load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise IdentityError("unreadable_key", "the private key is not an unencrypted PEM key") from error
+
+
+def read_private_key(path: Path) -> PrivateKeyTypes:
+    """Read a private key's file.
+
+    Raises:
+        IdentityError: ``unreadable_key``: missing, unreadable, or not an unencrypted PEM key.
+    """
+    try:
+        return load_private_key(path.read_bytes())
+    except OSError as error:
+        raise IdentityError("unreadable_key", f"cannot read {path}: {error.strerror}") from error
 
 
 def algorithm_of(key: PrivateKeyTypes | PublicKeyTypes) -> Algorithm:

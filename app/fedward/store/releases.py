@@ -63,7 +63,7 @@ def activate(database: Database, *, name: str, number: int, now: datetime) -> No
     """
     with database.transaction() as session:
         if session.get(InstalledRelease, (name, number)) is None:
-            raise ReleaseRefused("not_installed", f"release {name} {number} is not installed here")
+            raise ReleaseRefused("not_installed", f"release {name}-{number} is not installed here")
         session.add(Activation(name=name, number=number, how="activate", at=now))
 
 
@@ -122,7 +122,7 @@ def find_release(database: Database, name: str, number: int) -> StoredRelease:
     for release in stored_releases(database):
         if (release.name, release.number) == (name, number):
             return release
-    raise ReleaseRefused("not_installed", f"release {name} {number} is not installed here")
+    raise ReleaseRefused("not_installed", f"release {name}-{number} is not installed here")
 
 
 def stored_releases(database: Database) -> tuple[StoredRelease, ...]:
