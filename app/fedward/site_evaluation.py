@@ -14,7 +14,7 @@ from fedward.dicom.facts import GroupFacts, group_facts
 from fedward.dicom.source import open_source
 from fedward.errors import JobRefused, ReleaseRefused
 from fedward.evaluation.local_only import runtime_of
-from fedward.evaluation.measure import ScanFacts, measure_cases
+from fedward.evaluation.measure import ScanFacts, is_hollow, measure_cases
 from fedward.evaluation.outcome import LOCAL, RELEASE, model_of
 from fedward.evaluation.shares import counts_of
 from fedward.evaluation.sheet import Sheet, kind_of, sheet_of
@@ -164,10 +164,14 @@ class SiteEvaluation:
                 )
                 for name, weights in models.items()
             }
+            # Another hospital's model of absurd weights stops nothing here.
+            hollow = {name for name, of_model in scans.items() if name not in (RELEASE, LOCAL) and is_hollow(of_model)}
+            scans = {name: of_model for name, of_model in scans.items() if name not in hollow}
             counted = {name: self._counted(of_model) for name, of_model in scans.items()}
             gone = self.site.name in brought.models
             write_site_page(self._page_folder, self._document(scans, counted, is_local_gone=gone))
-            return {"counted": counted[RELEASE], **(counted if self.counts.is_shared else {})}
+            rows = {**counted, **dict.fromkeys(hollow, np.zeros(self._sheet.size))} if self.counts.is_shared else {}
+            return {"counted": counted[RELEASE], **rows}
 
         answer = self.counts.answer(count, groups=(TEST, TRAIN) if tells_of_local else (TEST,), seen=seen)
         return self.counts.leaving(answer, boxes)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +23,11 @@ from fedward.identity.roster import Signer
 from fedward.models.initial import initial_weights
 from fedward.privacy.mechanisms import Gaussian, Unprotected
 from fedward.release.passport import parse_passport
-from fedward.settings.job import EvaluationJob
+from fedward.settings.job import EvaluatedTask, EvaluationJob, TrainingJob
 from fedward.site_counts import MODEL_ROUND, ONLY_ROUND
 from fedward.site_evaluation import PAGES
 from hospital_cases import ROOT, SITES, Site, make_site, signed
-from tiny_federation import training_job
+from tiny_federation import classifying, multitasking, training_job
 from trust_cases import pem, pem_of, rsa_key
 
 JOB = training_job(rounds=2, minimum=2)
@@ -62,18 +63,19 @@ def site(tmp_path: Path) -> Site:
     return made
 
 
-def opened(site: Site, job: EvaluationJob = MATRIX, own: Weights | None = OWN) -> tuple[Hospital, JobDocument]:
-    hospital, parts = site.open(), release_of(JOB)
+def opened(
+    site: Site, job: EvaluationJob = MATRIX, own: Weights | None = OWN, training: TrainingJob = JOB
+) -> tuple[Hospital, JobDocument]:
+    hospital, parts = site.open(), release_of(training)
     install(hospital, parts, weights_sha256=parse_passport(parts.passport).weights_sha256)
     if own is not None:
         keep_alone(hospital.site.state, JOB, own)
     return hospital, hospital.accept(signed(evaluation_of(job, parts)))
 
 
-def numbers_of(site: Site) -> dict[str, object]:
+def numbers_of(site: Site) -> Any:
     (folder,) = (site.folder / "state" / PAGES).iterdir()
-    found: dict[str, object] = json.loads((folder / "evaluation.json").read_text())
-    return found
+    return json.loads((folder / "evaluation.json").read_text())
 
 
 def test_a_model_leaves_after_all_have_signed_and_its_patients_are_charged_without_end(site: Site) -> None:
@@ -103,9 +105,7 @@ def test_every_model_is_tried_on_the_held_out_patients_and_stands_on_the_hospita
     assert counted.rows == {}, "exact counts leave only where the site file shares them"
     found = numbers_of(site)
     assert found["is_local_gone"]
-    models = found["models"]
-    assert isinstance(models, dict)
-    assert set(models) == {"release", "local", "of east"}
+    assert set(found["models"]) == {"release", "local", "of east"}
     (folder,) = (site.folder / "state" / PAGES).iterdir()
     text = (folder / "evaluation.html").read_text()
     assert "the own model of east" in text
@@ -264,10 +264,24 @@ def test_models_without_a_yes_of_all_are_not_run(site: Site) -> None:
             hospital.evaluate_release(document, brought=brought)
 
 
-def test_a_model_of_absurd_numbers_stops_no_hospital(site: Site) -> None:
+@pytest.mark.parametrize(
+    ("training", "task", "hollow"),
+    [
+        (JOB, "lesions", False),
+        (classifying(JOB), "classification", True),
+        (multitasking(JOB, ("nodule",)), "multitask", True),
+    ],
+)
+def test_a_model_of_absurd_numbers_stops_no_hospital(
+    site: Site, training: TrainingJob, task: EvaluatedTask, hollow: bool
+) -> None:
     """Finite weights may still give scores that are none."""
-    hospital, document = opened(site)
-    absurd = np.full_like(EASTS, 3e38)
+    site.edit(lambda text: text.replace('"validation_cases"]', '"validation_cases", "evaluation"]'))
+    job = EvaluationJob.model_validate(MATRIX.model_dump() | {"task": task})
+    hospital, document = opened(site, job, None, training)
+    absurd = np.full_like(initial_weights(training), 3e38)
     consents = (yes_of(document, absurd), hospital.agree_to_give(document))
-    hospital.evaluate_release(document, brought=OwnModels(consents, {"east": absurd}))
-    assert "of east" in numbers_of(site)["models"]  # type: ignore[operator]
+    counted = hospital.evaluate_release(document, brought=OwnModels(consents, {"east": absurd}))
+    assert set(counted.rows) == {"release", "of east"}
+    assert counted.rows["of east"].any() != hollow
+    assert set(numbers_of(site)["models"]) == ({"release"} if hollow else {"release", "of east"})

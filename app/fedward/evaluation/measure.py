@@ -112,6 +112,12 @@ def measure_cases(
     )
 
 
+def is_hollow(scans: Sequence[ScanFacts]) -> bool:
+    """Whether a model gave something that is no number: weights may be finite and still too large."""
+    found = [value for scan in scans for value in (*scan.dice, *scan.iou, *scan.scores, *scan.diameter_errors_mm)]
+    return not np.isfinite(found).all()
+
+
 def _measure(
     module: torch.nn.Module,
     case: Case,

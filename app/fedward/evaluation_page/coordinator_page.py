@@ -221,7 +221,9 @@ def _cell(outcome: EvaluationOutcome, site: str, model: str) -> str:
     if model != RELEASE and model not in outcome.rows[site]:
         return "no such model here" if model == LOCAL else "no such model"
     figures = outcome.row(site, model)
-    return estimate(main_value(figures)) if figures else "too few patients"
+    if figures is None:
+        return "too few patients" if model == RELEASE else "too few patients, or no scores"
+    return estimate(main_value(figures))
 
 
 def _failures(outcome: EvaluationOutcome) -> str:

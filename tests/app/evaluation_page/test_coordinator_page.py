@@ -92,7 +92,7 @@ def test_the_whole_matrix_has_a_column_for_each_hospitals_own_model() -> None:
     assert own == release
     assert of_north == "no such model"
     assert of_west not in ("", release)
-    assert cells["north"] == (of_west, release, "no such model here", "too few patients")
+    assert cells["north"] == (of_west, release, "no such model here", "too few patients, or no scores")
     assert cells["west"] == ("stays at the site",) * 4
     assert len(cells["all, with noise"]) == 4
     assert "own models of east, west went" in page.sections[-1].lead
