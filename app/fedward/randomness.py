@@ -127,12 +127,15 @@ class Secret:
             np.multiply(self._normal_sum(part.size), deviation / 2, out=part)
         return noise
 
-    def round(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Round each value up or down at random, so that its mean stays what it is."""
-        exact = np.asarray(values, dtype=np.float64)
-        below = np.floor(exact)
-        is_up = self.uniform(exact.size).reshape(exact.shape) < exact - below
-        return below.astype(np.int64) + is_up
+    def round(self, values: NDArray[np.float64]) -> NDArray[np.int32]:
+        """Round each value, of a magnitude below 2^31, up or down at random; its mean stays what it is, up to 2^-32."""
+        below = np.floor(values)
+        # How far on the way up each value lies, in units of the drawn bits.
+        threshold = values - below
+        threshold *= 2.0**32
+        rounded = below.astype(np.int32)
+        rounded += np.frombuffer(self.take(4 * values.size), np.uint32).reshape(values.shape) < threshold
+        return rounded
 
     def _normal_sum(self, count: int) -> NDArray[np.float64]:
         """Give sums of four standard normal numbers (Box and Muller 1958, both halves of each pair)."""

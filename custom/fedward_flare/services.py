@@ -20,6 +20,8 @@ from fedward_flare.workdir import SERVER_STATE, Workdir
 _SERVER = "nvflare.private.fed.app.server.server_train"
 _CLIENT = "nvflare.private.fed.app.client.client_train"
 
+SERVER = "server"
+
 #: After the last round the server waits this long (s) for the end of each site's job process; 900 without it.
 _OUTCOME_WAIT_S = 10
 
@@ -35,9 +37,9 @@ def start_all(
         mark: What every process carries in its environment.
         extra: Further variables for every process.
     """
-    common = {**_environment(workdir, mark=mark, sites=len(federation.names)), **extra}
+    common = {**common_environment(workdir, mark=mark, sites=len(federation.names)), **extra}
     lasting = {**common, SERVER_STATE: str(workdir.root / "server")}
-    started = [_start(workdir, "server", organisation=federation.federation.organisation, environment=lasting)]
+    started = [_start(workdir, SERVER, organisation=federation.federation.organisation, environment=lasting)]
     for hospital in federation.hospital:
         environment = {**common, "FEDWARD_SITE_FILE": str(workdir.site_file(hospital.name))}
         started.append(_start(workdir, hospital.name, organisation=hospital.organisation, environment=environment))
@@ -62,21 +64,25 @@ def require_locks(kit: Path) -> None:
 
 def _start(workdir: Workdir, name: str, *, organisation: str, environment: Mapping[str, str]) -> OwnProcess:
     kit = workdir.kit(name)
-    is_server = name == "server"
-    module, config = (_SERVER, "fed_server.json") if is_server else (_CLIENT, "fed_client.json")
-    names = [] if is_server else [f"uid={name}"]
-    if not is_server:
+    if name != SERVER:
         require_locks(kit)
     (kit / "shutdown.fl").unlink(missing_ok=True)
-    command = [
-        *(sys.executable, "-u", "-m", module, "-m", str(kit), "-s", config),
-        *("--set", "secure_train=true", *names, f"org={organisation}", "config_folder=config"),
-    ]
+    command = command_of(kit, name, organisation=organisation)
     return start(name, command, environment=environment, log=workdir.logs / f"{name}.log")
 
 
-def _environment(workdir: Workdir, *, mark: str, sites: int) -> dict[str, str]:
-    """The user's own environment with everything that points outside the work folder turned into it."""
+def command_of(kit: Path, name: str, *, organisation: str) -> list[str]:
+    """Give the command that starts the server, or the hospital of that name, from its kit."""
+    module, config = (_SERVER, "fed_server.json") if name == SERVER else (_CLIENT, "fed_client.json")
+    names = [] if name == SERVER else [f"uid={name}"]
+    return [
+        *(sys.executable, "-u", "-m", module, "-m", str(kit), "-s", config),
+        *("--set", "secure_train=true", *names, f"org={organisation}", "config_folder=config"),
+    ]
+
+
+def common_environment(workdir: Workdir, *, mark: str, sites: int) -> dict[str, str]:
+    """Give the user's own environment with everything that points outside the work folder turned into it."""
     home, temporary = workdir.root / "home", workdir.root / "tmp"
     for folder in (home, temporary):
         folder.mkdir(parents=True, exist_ok=True)

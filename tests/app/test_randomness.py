@@ -158,6 +158,14 @@ def test_random_rounding_keeps_the_mean_and_goes_no_further_than_the_next_number
     np.testing.assert_array_equal(rounded[150_000:], 7)
 
 
+def test_random_rounding_keeps_the_mean_of_large_numbers_and_leaves_whole_ones_alone() -> None:
+    values = np.repeat([2.0**30 + 0.75, -(2.0**30) - 0.75, -(2.0**31) + 1, 2.0**31 - 1], 50_000)
+    rounded = Secret().round(values)
+    means = (rounded - values).reshape(4, -1).mean(axis=1)
+    np.testing.assert_allclose(means, 0, atol=0.012)
+    np.testing.assert_array_equal(rounded[100_000:], values[100_000:])
+
+
 def test_no_secret_draw_takes_a_seed() -> None:
     draws = {name: draw for name, draw in vars(Secret).items() if callable(draw) and not name.startswith("__")}
     assert {"take", "token", "uniform", "bernoulli", "gaussian", "round"} <= set(draws)

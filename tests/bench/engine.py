@@ -34,7 +34,7 @@ from fedward_flare import poc, processes
 from fedward_flare.jobs import prepare
 from fedward_flare.kits import participants_of
 from fedward_flare.quiet import quietly
-from fedward_flare.services import start_all
+from fedward_flare.services import SERVER, command_of, common_environment
 from fedward_flare.session import Session, connect
 from fedward_flare.workdir import FederationState, Workdir, claimed
 
@@ -110,9 +110,9 @@ def stock(
         mark = Secret().token()
         try:
             provision_stock(settings, workdir, mark, builders)
-            started = start_all(settings, workdir, mark=mark, extra=environment(times))
+            started = start_stock(settings, workdir, mark, environment(times))
             workdir.write_state(workdir.state().model_copy(update={"processes": started}))
-            with connect(workdir, as_operator=True) as session:
+            with connect(workdir) as session:
                 run_stock(session, folder, recipe or fedavg(), is_done=lambda: _rounds_seen(times) >= rounds)
         finally:
             processes.end(mark, grace_s=5)
@@ -151,6 +151,19 @@ def provision_stock(
         Provisioner(str(workdir.kits), prepare_builders(recipe)).provision(prepare_project(recipe))
     resources = workdir.kit("server") / "local" / "resources.json.default"
     resources.write_text(resources.read_text().replace("/tmp/nvflare", str(workdir.root / "storage")))
+
+
+def start_stock(
+    settings: FederationSettings, workdir: Workdir, mark: str, environment: Mapping[str, str]
+) -> tuple[processes.OwnProcess, ...]:
+    """Start kits that lack our locks, which our own start refuses."""
+    common = {**common_environment(workdir, mark=mark, sites=len(SITES)), **environment}
+    organisations = {h.name: h.organisation for h in settings.hospital} | {SERVER: settings.federation.organisation}
+    started = []
+    for name in (SERVER, *SITES):
+        command = command_of(workdir.kit(name), name, organisation=organisations[name])
+        started.append(processes.start(name, command, environment=common, log=workdir.logs / f"{name}.log"))
+    return tuple(started)
 
 
 def fedavg() -> Recipe:

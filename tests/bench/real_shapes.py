@@ -1,9 +1,9 @@
 """The multi-task network on phantoms with real nodules' forms: outline, malignancy and diameter.
 
 Four hospitals, one scanners' maker each, whose patients have the nodules that LIDC-IDRI's readers outlined and rated on
-that maker's scanners; no real patient stands behind two phantoms. Federated through the real local federation: in plain
-mode, under the encrypted sum, and under it with patient-level privacy; pooled and at each hospital alone, with as
-many steps as without privacy. All are scored on the held-out patients of all hospitals. The data folder holds
+that maker's scanners; no real patient stands behind two phantoms. Federated through the real local federation, in plain
+mode and under the encrypted sum, each with and without patient-level privacy; pooled and at each hospital alone, with
+as many steps as without privacy. All are scored on the held-out patients of all hospitals. The data folder holds
 scans.csv, readings.csv and lidc_xml.tar.xz.
 """
 
@@ -54,7 +54,9 @@ EPSILON, DELTA = 8.0, 1e-3
 PRIVATE_ROUNDS, PRIVATE_STEPS = 5, 4
 
 #: The federated trainings: the exchange, and whether with privacy.
-FEDERATED: Sequence[tuple[ExchangeMode, bool]] = (("plain", False), ("secure-sum", False), ("secure-sum", True))
+FEDERATED: Sequence[tuple[ExchangeMode, bool]] = (
+    ("plain", False), ("secure-sum", False), ("plain", True), ("secure-sum", True),
+)  # fmt: skip
 
 SITE_FILE = """
 name = "{name}"

@@ -66,7 +66,7 @@ PATIENTS = 4
 
 #: Turns of each side in training and in inference, and the training steps of a turn; the first step of a turn, with its
 #: allocations, does not count.
-TRAINING_TURNS, INFERENCE_TURNS, STEPS = 4, 3, 3
+TRAINING_TURNS, INFERENCE_TURNS, STEPS = 6, 12, 3
 
 #: Rows and columns in the middle of a scan that stand for a volume.
 MIDDLE = 96

@@ -227,12 +227,15 @@ def _write(
     Raises:
         UpdateRefused: ``not_finite``.
     """
-    exact = values.astype(np.float64)
-    if not np.isfinite(exact).all():
+    # A NaN or an infinity shows in the largest or the smallest of them.
+    peak = max(float(values.max()), -float(values.min())) if values.size else 0.0
+    if not math.isfinite(peak):
         raise UpdateRefused("not_finite", "the update or its metrics hold NaN or infinite values")
-    clipped = int(np.count_nonzero(np.abs(exact) > bound))
+    clipped = int(np.count_nonzero(np.abs(values) > bound)) if peak > bound else 0
+    scale = levels / bound
+    exact = np.multiply(values, scale, dtype=np.float64)
     # Clipped after scaling: no error of the product may pass the integer that the overflow check counted on.
-    exact *= levels / bound
-    np.clip(exact, -levels, levels, out=exact)
-    target[:] = secret.round(exact).astype(np.uint32)
+    if peak * scale > levels:
+        np.clip(exact, -levels, levels, out=exact)
+    target[:] = secret.round(exact).view(np.uint32)
     return clipped

@@ -172,8 +172,11 @@ def test_a_signature_made_for_a_job_is_none_for_a_release() -> None:
         {"certificate": "not base64"},
         {"more": ""},
     ],
-    ids=str,
-)
+    ids=[
+        "another algorithm", "algorithm none", "no algorithm", "no signature", "signature of another type",
+        "cut certificate", "certificate not base64", "a field more",
+    ],
+)  # fmt: skip
 def test_another_signature_file_is_refused(change: dict[str, Any]) -> None:
     envelope = {**json.loads(PARTS.signature), **change}
     assert refusal(dataclasses.replace(PARTS, signature=canonical.encode(envelope))) == "altered_signature"
