@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "site_own": set(),
     "site_sums": set(),
     "site_counts": set(),
+    "site_models": set(),
     "site_evaluation": set(),
     "site_training": set(),
     "round_values": set(),

@@ -291,7 +291,7 @@ def model_train_alone(
 ) -> None:
     """Train a job's network on this hospital's own patients alone, and keep it here to be evaluated beside releases.
 
-    The model stands under the job's name and never leaves the hospital.
+    The model stands under the job's name. It leaves the hospital only where the site file lets it (share_local_model).
     """
     with explained():
         from fedward.evaluation.local_only import keep_alone, train_alone

@@ -140,7 +140,9 @@ class UpdateRefused(FedwardError):
 class RoundFailed(FedwardError):
     """A round that ended without enough hospitals."""
 
-    codes = frozenset({"too_few_sites", "too_few_votes", "too_few_shares", "zero_weight", "sum_unreadable"})
+    codes = frozenset(
+        {"too_few_sites", "too_few_votes", "too_few_shares", "zero_weight", "sum_unreadable", "not_all_agreed"}
+    )
 
 
 class SumRefused(FedwardError):
@@ -220,6 +222,8 @@ class JobRefused(FedwardError):
             "network_not_allowed",
             "exchange_mode_not_allowed",
             "non_private_not_allowed",
+            "local_models_not_allowed",
+            "not_all_agreed",
             "too_few_sites",
             "too_few_organisations",
             "too_few_patients",

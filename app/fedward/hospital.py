@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fedward import acceptance
 from fedward.errors import JobRefused, StoreError
+from fedward.federation.consent import NO_MODELS, Consent, OwnModels
 from fedward.federation.secure_job import sums_at_the_end
 from fedward.federation.secure_messages import Box
 from fedward.identity.certificates import read_certificate
@@ -269,24 +270,46 @@ class Hospital(SummingHospital):
         *,
         seen: Head | None = None,
         boxes: Sequence[Box] = (),
+        brought: OwnModels = NO_MODELS,
         should_stop: ShouldStop = lambda: False,
     ) -> Counted:
         """Evaluate the installed release that a job names on the held-out patients; give the noised counts.
 
-        The hospital's own page with everything exact is written below its state folder.
+        The hospital's own page with everything exact is written below its state folder. Where the job asks for the
+        hospitals' own models, ``brought`` holds them.
 
         Raises:
             ReleaseRefused: ``not_installed``, or it has been altered.
-            JobRefused: ``model_changed``, ``other_task``, ``too_few_patients``, ``privacy_spent``.
-            SourceError, StoreError, SumRefused, Stopped: see :mod:`fedward.errors`.
+            JobRefused: ``model_changed``, ``other_task``, ``too_few_patients``, ``privacy_spent``; as ``give_model``.
+            SourceError, StoreError, SumRefused, UpdateRefused, IdentityError, Stopped: see :mod:`fedward.errors`.
         """
         evaluation = self._evaluation(document)
-        counted = evaluation.answer(seen=seen, boxes=boxes, should_stop=should_stop)
+        counted = evaluation.answer(seen=seen, boxes=boxes, brought=brought, should_stop=should_stop)
         release, number = evaluation.job.release, evaluation.job.number
         self.audit.note("evaluation", job=document.id, name=release, number=number)
         if evaluation.counts.sum is None:
             self._close(evaluation.counts)
         return counted
+
+    def agree_to_give(self, document: JobDocument) -> Consent:
+        """Sign that this hospital's own model may go to all hospitals of an evaluation.
+
+        Raises:
+            JobRefused: ``local_models_not_allowed``: site file or job say no.
+            ReleaseRefused, UpdateRefused, IdentityError, StoreError: see :mod:`fedward.errors`.
+        """
+        return self._evaluation(document).models.agree()
+
+    def give_model(
+        self, document: JobDocument, consents: Sequence[Consent], *, should_stop: ShouldStop = lambda: False
+    ) -> Weights | None:
+        """Charge and give this hospital's own model, None where it has none, once every hospital has agreed.
+
+        Raises:
+            JobRefused: ``local_models_not_allowed``, ``not_all_agreed``, ``model_changed``, ``too_few_patients``.
+            ReleaseRefused, UpdateRefused, IdentityError, SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
+        """
+        return self._evaluation(document).give_model(consents, should_stop=should_stop)
 
     def infer(self, document: JobDocument, *, should_stop: ShouldStop = lambda: False) -> InferenceCounts:
         """Run the active model over the site's own studies and write the reports; give rounded counts by outcome.

@@ -159,7 +159,7 @@ def _costs(costs: dict[str, float | str]) -> str:
 
 def _print_plan(result: dict[str, Any], *, affordable: float) -> None:
     if result["epsilon"] is None:
-        output.print(f"{result['job']} trains without privacy: epsilon is infinite")
+        output.print(f"{result['job']} is without privacy: epsilon is infinite")
     else:
         output.print(
             f"{result['job']}: epsilon {result['epsilon']:.2f} at delta {result['delta']:g} for each patient, with "

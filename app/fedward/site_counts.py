@@ -37,11 +37,12 @@ from fedward.store.vault import Vault
 
 Counts = NDArray[np.float64]
 
-#: The group of the ledger that is counted over: patients whom no training sees.
-TEST = "test"
+#: The groups of the ledger: that which is counted over, patients whom no training sees; and those who train, of whom
+#: only the hospital's own model tells.
+TEST, TRAIN = "test", "train"
 
-#: The only round of such a job.
-ONLY_ROUND = 1
+#: The only round of such a job, and the ledger's number for the leaving of the hospital's own model.
+ONLY_ROUND, MODEL_ROUND = 1, 2
 
 #: What is said of a job's cost is rounded up to this share of 1.
 _DECIMALS = 10_000
@@ -78,7 +79,7 @@ class SiteCounts(SummedAtSite):
         model_sha256: Of the model that the job is about; it binds the sum.
         size: How many counts there are.
         bound: The largest Euclidean norm of one patient's share.
-        unprotected: The groups whose exact counts leave beside the noised ones, with the site file's leave.
+        unprotected: The groups of whom what leaves is exact, with the site file's leave.
         sum: The site's part in the job's encrypted sum; None in plain mode.
     """
 
@@ -125,6 +126,11 @@ class SiteCounts(SummedAtSite):
         return release_of(self.job, self.site.privacy)
 
     @property
+    def is_shared(self) -> bool:
+        """Whether the exact counts leave beside the noised ones."""
+        return TEST in self.unprotected
+
+    @property
     def spent(self) -> Spent:
         """What the noised counts cost any counted patient."""
         return spent_by(self.noised, self.site.privacy.delta)
@@ -146,7 +152,7 @@ class SiteCounts(SummedAtSite):
             JobId(document.id, self.job.name, document.digest, document.expires),
             patients={names[key]: group for key, group in groups.items()},
             plan=self._spend(groups.values()),
-            smallest_cohort={TEST: self.site.bounds.min_patients},
+            smallest_cohort=dict.fromkeys(self._cohorts(groups), self.site.bounds.min_patients),
             after_unprotected=self.site.privacy.allow_non_private,
         )
         return frozenset(key for key, name in names.items() if name in admitted)
@@ -188,6 +194,24 @@ class SiteCounts(SummedAtSite):
             make=make,
         )
 
+    def seal_model(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Charge those whom the hospital's own model was trained on, and seal it; asked again, give the same.
+
+        Raises:
+            JobRefused, StoreError: see :func:`answer_once`; the job's cost has been reserved.
+        """
+        answer = answer_once(
+            self.ledger,
+            _folder(self.site, self.document),
+            vault=Vault.open(self.site.sealing_key),
+            job_id=self.document.id,
+            number=MODEL_ROUND,
+            model_sha256=self.model_sha256,
+            spend={TRAIN: (Unprotected(),)},
+            make=lambda: Answer(weights, WEIGHT_STEP, {}),
+        )
+        return weights if answer.update is None else answer.update
+
     def leaving(self, answer: Answer, boxes: Sequence[Box]) -> Counted:
         """Give what leaves of a sealed answer.
 
@@ -205,6 +229,10 @@ class SiteCounts(SummedAtSite):
         """End the job here."""
         self.ledger.close(self.document.id)
         shutil.rmtree(_folder(self.site, self.document), ignore_errors=True)
+
+    def _cohorts(self, groups: Mapping[str, str]) -> tuple[str, ...]:
+        """Give the groups that must not be small: an own model of few patients stays where it is."""
+        return (TEST, TRAIN) if self.job.local_models and TRAIN in groups.values() else (TEST,)
 
     def _spend(self, groups: Collection[str]) -> dict[str, tuple[Mechanism, ...]]:
         return {

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from fedward.dicom.facts import GroupFacts, group_facts
 from fedward.dicom.source import open_source
 from fedward.errors import JobRefused, ReleaseRefused
-from fedward.evaluation.local_only import local_weights, runtime_of
-from fedward.evaluation.measure import ScanFacts, measure_cases
-from fedward.evaluation.outcome import LOCAL, RELEASE
+from fedward.evaluation.local_only import runtime_of
+from fedward.evaluation.measure import ScanFacts, is_hollow, measure_cases
+from fedward.evaluation.outcome import LOCAL, RELEASE, model_of
 from fedward.evaluation.shares import counts_of
 from fedward.evaluation.sheet import Sheet, kind_of, sheet_of
 from fedward.evaluation_page.site_page import SiteDocument, site_document, write_site_page
+from fedward.federation.consent import Consent, OwnModels
 from fedward.federation.secure_messages import Box
 from fedward.identity.document import JobDocument
 from fedward.imaging.cases import SiteData
@@ -30,10 +31,12 @@ from fedward.release.package import Release
 from fedward.release.passport import Passport
 from fedward.settings.job import EvaluationJob, Exchange, Training, TrainingJob
 from fedward.settings.site import SiteSettings
-from fedward.site_counts import TEST, Counted, Counts, SiteCounts
+from fedward.site_counts import TEST, TRAIN, Counted, Counts, SiteCounts
+from fedward.site_models import SiteModels
 from fedward.site_own import own_norms
 from fedward.store.database import Database
 
+Weights = NDArray[np.float32]
 ShouldStop = Callable[[], bool]
 
 #: Below the site's state folder: the hospital's own pages.
@@ -41,8 +44,6 @@ PAGES = "evaluations"
 
 #: The name under which a site file shares its row.
 SHARED = "evaluation"
-
-_TRAIN = "train"
 
 #: Patches at a time.
 _BATCH_SIZE = 8
@@ -58,6 +59,7 @@ class SiteEvaluation:
         job: What it says.
         release: The installed release that it names, checked.
         counts: What leaves.
+        models: The hospitals' own models, where the job tries them on everybody's patients.
         clock: Gives the time.
         norms: The hospital's own, for a release that leaves them to the hospitals.
     """
@@ -67,6 +69,7 @@ class SiteEvaluation:
     job: EvaluationJob
     release: Release
     counts: SiteCounts
+    models: SiteModels
     clock: Callable[[], datetime]
     norms: NDArray[np.float32] | None = None
 
@@ -108,48 +111,77 @@ class SiteEvaluation:
             model_sha256=stored.model_sha256,
             size=sheet.size,
             bound=sheet.bound,
-            unprotected=(TEST, _TRAIN) if shares else (),
+            unprotected=(TEST, TRAIN) if shares else (TRAIN,),
             clock=clock,
         )
         norms = own_norms(release.passport, site=site, database=database)
-        return cls(site, document, job, release, counts, clock, norms)
+        models = SiteModels(site, site_file, document, job, release.passport, clock)
+        return cls(site, document, job, release, counts, models, clock, norms)
 
-    def answer(self, *, seen: Head | None, boxes: Sequence[Box], should_stop: ShouldStop) -> Counted:
+    def give_model(self, consents: Sequence[Consent], *, should_stop: ShouldStop) -> Weights | None:
+        """Give the hospital's own model, None where it has none, once every hospital of the job has said yes.
+
+        The patients whom it was trained on are charged before: nothing protects them.
+
+        Raises:
+            JobRefused, UpdateRefused, IdentityError: see :class:`SiteModels`.
+            SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
+        """
+        agreed, own = self.models.agreed(consents), self.models.own()
+        if own is None or agreed[self.site.name] is None:
+            return None
+        data, _ = self._open_data(should_stop, with_training=True)
+        self.counts.reserve(_groups(data))
+        return self.counts.seal_model(own)
+
+    def answer(
+        self, *, seen: Head | None, boxes: Sequence[Box], brought: OwnModels, should_stop: ShouldStop
+    ) -> Counted:
         """Count, write the hospital's own page, and give what leaves.
 
         Raises:
             JobRefused, ReleaseRefused, SourceError, StoreError, SumRefused, Stopped: see :mod:`fedward.errors`.
+            UpdateRefused, IdentityError: the other hospitals' models are not what they say.
         """
-        passport = self.release.passport
-        local = local_weights(self.site.state, passport.name, network=passport.network, task=passport.task)
-        data, facts = self._open_data(should_stop, with_training=self._shares_local(local))
-        groups = {case.patient_key: case.part for case in data.cases}
-        admitted = self.counts.reserve(groups)
+        local, others = self.models.own(), self.models.others(brought)
+        tells_of_local = local is not None and self.counts.is_shared
+        data, facts = self._open_data(
+            should_stop, with_training=tells_of_local or (local is not None and self.job.local_models)
+        )
+        admitted = self.counts.reserve(_groups(data))
         cases = data.only(admitted).test
 
         def count() -> Mapping[str, Counts]:
             job = training_job_of(self.release.passport)
             runtime = runtime_of(job, self.site.compute)
-            models: dict[str, NDArray[np.float32]] = {RELEASE: running_weights(self.release, self.norms)}
+            models: dict[str, Weights] = {RELEASE: running_weights(self.release, self.norms)}
             if local is not None:
                 models[LOCAL] = local
+            models |= {model_of(name): weights for name, weights in others.items()}
             scans = {
                 name: measure_cases(
                     weights, cases, job, groups=facts.__getitem__, runtime=runtime, should_stop=should_stop
                 )
                 for name, weights in models.items()
             }
+            # Another hospital's model of absurd weights stops nothing here.
+            hollow = {name for name, of_model in scans.items() if name not in (RELEASE, LOCAL) and is_hollow(of_model)}
+            scans = {name: of_model for name, of_model in scans.items() if name not in hollow}
             counted = {name: self._counted(of_model) for name, of_model in scans.items()}
-            write_site_page(self._page_folder, self._document(scans, counted))
-            return {"counted": counted[RELEASE], **(counted if self.counts.unprotected else {})}
+            gone = self.site.name in brought.models
+            write_site_page(self._page_folder, self._document(scans, counted, is_local_gone=gone))
+            rows = {**counted, **dict.fromkeys(hollow, np.zeros(self._sheet.size))} if self.counts.is_shared else {}
+            return {"counted": counted[RELEASE], **rows}
 
-        answer = self.counts.answer(count, groups=set(groups.values()), seen=seen)
+        answer = self.counts.answer(count, groups=(TEST, TRAIN) if tells_of_local else (TEST,), seen=seen)
         return self.counts.leaving(answer, boxes)
 
     def _counted(self, scans: Sequence[ScanFacts]) -> Counts:
         return counts_of(scans, self._sheet, task=self.job.task, smallest_cohort=self.site.bounds.min_patients)
 
-    def _document(self, scans: Mapping[str, Sequence[ScanFacts]], counted: Mapping[str, Counts]) -> SiteDocument:
+    def _document(
+        self, scans: Mapping[str, Sequence[ScanFacts]], counted: Mapping[str, Counts], *, is_local_gone: bool
+    ) -> SiteDocument:
         passport = self.release.passport
         return site_document(
             scans,
@@ -161,7 +193,8 @@ class SiteEvaluation:
             spent=self.counts.spent,
             noise_multiplier=self.counts.noised.noise_multiplier,
             smallest_cohort=self.site.bounds.min_patients,
-            is_shared=bool(self.counts.unprotected),
+            is_shared=self.counts.is_shared,
+            is_local_gone=is_local_gone,
             created=self.clock(),
         )
 
@@ -170,7 +203,7 @@ class SiteEvaluation:
 
         Args:
             should_stop: Asked before each case.
-            with_training: Whether the patients who train are charged too, as what they have trained is told.
+            with_training: Whether the patients who train are charged too, as what they have trained is told or given.
         """
         studies = [study for source in self.site.data for study in open_source(source).studies()]
         job = training_job_of(self.release.passport)
@@ -185,9 +218,6 @@ class SiteEvaluation:
         facts = {one.series_instance_uid: group_facts(one) for one in studies if one.series_instance_uid in held_out}
         return data, facts
 
-    def _shares_local(self, local: NDArray[np.float32] | None) -> bool:
-        return local is not None and bool(self.counts.unprotected)
-
     @property
     def _sheet(self) -> Sheet:
         return sheet_of(self.job.task)
@@ -195,6 +225,11 @@ class SiteEvaluation:
     @property
     def _page_folder(self) -> Path:
         return self.site.state / PAGES / f"{self.job.release}-{self.job.number}-{self.document.id[:8]}"
+
+
+def _groups(data: SiteData) -> dict[str, str]:
+    """Give the ledger's group of each patient."""
+    return {case.patient_key: case.part for case in data.cases}
 
 
 def training_job_of(passport: Passport) -> TrainingJob:

@@ -12,7 +12,9 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, RoundFailed
+from fedward.evaluation.outcome import model_of
 from fedward.federation.ckks import Encrypted
+from fedward.federation.consent import NO_MODELS, OwnModels
 from fedward.federation.record import SiteOutcome
 from fedward.federation.secure_job import count_names
 from fedward.federation.secure_messages import Masked
@@ -54,7 +56,16 @@ class Tally:
 class CountsController(JobController):
     """Asks every site once and adds up what comes."""
 
-    def _tally(self, task: str, job: EvaluationJob, *, size: int, model_sha256: str, context: Context) -> Tally:
+    def _tally(
+        self,
+        task: str,
+        job: EvaluationJob,
+        *,
+        size: int,
+        model_sha256: str,
+        context: Context,
+        brought: OwnModels = NO_MODELS,
+    ) -> Tally:
         """Have the sites count, and add up.
 
         Args:
@@ -63,6 +74,7 @@ class CountsController(JobController):
             size: How many counts each site gives.
             model_sha256: Of the model that the job is about; it binds the sum.
             context: NVFLARE's abort signal and context.
+            brought: The sites' own models, which go to all of them.
 
         Raises:
             RoundFailed: fewer sites than the job's minimum are in the sum, or it cannot be opened.
@@ -79,7 +91,15 @@ class CountsController(JobController):
         try:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
-                    return self._try(task, size, model_sha256, sums=sums, heads=heads, context=context)
+                    return self._try(
+                        task,
+                        size,
+                        model_sha256,
+                        sums=sums,
+                        heads=heads,
+                        context=context,
+                        brought=brought,
+                    )
                 except RoundFailed as error:
                     if sums is None or error.code not in _WORTH_ANOTHER_ATTEMPT or attempt == _ATTEMPTS:
                         raise
@@ -104,6 +124,7 @@ class CountsController(JobController):
         sums: SumRounds | None,
         heads: SeenHeads,
         context: Context,
+        brought: OwnModels,
     ) -> Tally:
         answers: dict[str, Counted] = {}
         outcomes: dict[str, SiteOutcome] = {}
@@ -112,7 +133,8 @@ class CountsController(JobController):
             code = exchange.failure_of(answer)
             if code is not None:
                 return code
-            counted = counts_exchange.unpack_counted(answer, size=size)
+            others = {model_of(other) for other in brought.models if other != site}
+            counted = counts_exchange.unpack_counted(answer, size=size, others=others)
             self._check(site, counted)
             if sums is not None:
                 failure = sums.receive(site, _hidden(counted))
@@ -130,7 +152,7 @@ class CountsController(JobController):
             outcomes[site] = SiteOutcome(code=code)
             self._record = self._record.with_sites(outcomes)
 
-        message = counts_exchange.pack_ask(heads.known)
+        message = counts_exchange.pack_ask(heads.known, brought)
         carriers = self._carriers(context)
         if sums is not None:
             try:

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from nvflare.apis.shareable import Shareable
 
 from fedward.errors import UpdateRefused
+from fedward.evaluation.outcome import LOCAL, RELEASE
+from fedward.federation.consent import NO_MODELS, OwnModels
 from fedward.privacy.head import Head
 from fedward.site_counts import Counted
 from fedward_flare import exchange
+from fedward_flare.models_exchange import own_models_content
 from fedward_flare.sum_masks import add_masked, masked_of
 
 _HEADS = "fedward.heads"
 _NOISED, _NOISE, _ROWS = "fedward.noised", "fedward.noise_multiplier", "fedward.rows"
+_OTHERS = "fedward.others"
 
 _ROW = re.compile(r"[a-z][a-z_]{0,63}")
+
+#: The rows that travel under their names.
+OWN_ROWS = frozenset({RELEASE, LOCAL})
 
 #: No site gives more rows of exact counts.
 _MOST_ROWS = 8
 
 
-def pack_ask(heads: Mapping[str, Head]) -> Shareable:
-    """Ask the sites for their counts, and tell each the head of its ledger as the server has seen it."""
+def pack_ask(heads: Mapping[str, Head], brought: OwnModels = NO_MODELS) -> Shareable:
+    """Ask the sites for their counts, tell each the head of its ledger as the server has seen it, and bring models."""
     message = Shareable()
     message[_HEADS] = {site: (head.length, head.keyed_hash) for site, head in heads.items()}
+    message.update(own_models_content(brought))
     return message
 
 
@@ -37,11 +45,14 @@ def unpack_ask(message: Shareable, *, site: str) -> Head | None:
 
 
 def pack_counted(counted: Counted) -> Shareable:
-    """Make a site's answer."""
+    """Make a site's answer; rows of the other sites' models travel without their names, in the names' order."""
     answer = Shareable()
     answer.update(exchange.spent_content(counted.spent, counted.head))
     answer[_NOISE] = counted.noise_multiplier
-    answer[_ROWS] = dict(counted.rows)
+    others = sorted(set(counted.rows) - OWN_ROWS)
+    answer[_ROWS] = {name: row for name, row in counted.rows.items() if name in OWN_ROWS}
+    if others:
+        answer[_OTHERS] = np.concatenate([counted.rows[name] for name in others])
     if isinstance(counted.noised, np.ndarray):
         answer[_NOISED] = counted.noised
     else:
@@ -49,12 +60,13 @@ def pack_counted(counted: Counted) -> Shareable:
     return answer
 
 
-def unpack_counted(answer: Shareable, *, size: int) -> Counted:
+def unpack_counted(answer: Shareable, *, size: int, others: Collection[str] = ()) -> Counted:
     """Read a site's answer.
 
     Args:
         answer: What came.
         size: How many counts there are.
+        others: The rows' names of the other sites' models that this one was brought.
 
     Raises:
         UpdateRefused, SumRefused: it is not such an answer.
@@ -68,6 +80,9 @@ def unpack_counted(answer: Shareable, *, size: int) -> Counted:
     if not all(isinstance(name, str) and _ROW.fullmatch(name) for name in rows):
         raise UpdateRefused("malformed_message", "expected rows of counts by name")
     exact = {name: _counts(row, size) for name, row in rows.items()}
+    if answer.get(_OTHERS) is not None:
+        of_others = _counts(answer[_OTHERS], size * len(others)).reshape(len(others), size)
+        exact |= dict(zip(sorted(others), of_others, strict=True))
     noised = masked_of(answer)
     return Counted(noised or _counts(answer.get(_NOISED), size), spent, noise, exact, head)
 

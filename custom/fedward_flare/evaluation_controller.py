@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
-from fedward.errors import ModelError, UpdateRefused
-from fedward.evaluation.outcome import LOCAL, RELEASE, EvaluationOutcome
+from fedward.errors import FedwardError, ModelError, RoundFailed, UpdateRefused
+from fedward.evaluation.outcome import EvaluationOutcome, models_at
 from fedward.evaluation.sheet import sheet_of
-from fedward.federation.record import SitePrivacy
+from fedward.federation.consent import NO_MODELS, Consent, OwnModels, Weights, hash_model
+from fedward.federation.record import SiteOutcome, SitePrivacy
 from fedward.files import write_text
 from fedward.settings.job import EvaluationJob
 from fedward.site_counts import Counted
-from fedward_flare import tasks
-from fedward_flare.counts_controller import CountsController, Tally
+from fedward_flare import exchange, models_exchange, tasks
+from fedward_flare.counts_controller import Context, CountsController, Tally
 from fedward_flare.results import EVALUATION
+
+#: What a site has done that has said yes, or given its model.
+AGREED = "agreed"
 
 
 class EvaluationController(CountsController):
@@ -29,20 +34,76 @@ class EvaluationController(CountsController):
         if not isinstance(job, EvaluationJob) or release is None:
             raise ModelError("wrong_input", f"expected an evaluation of a release, got {job.kind}")
         self._job, self._model_sha256 = job, release.model
+        self._brought = NO_MODELS
 
     def _run(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
-        size = sheet_of(self._job.task).size
+        context = (abort_signal, fl_ctx)
+        if self._job.local_models:
+            self._brought = self._collect(context)
         tally = self._tally(
             tasks.COUNT_TASK,
             self._job,
-            size=size,
+            size=sheet_of(self._job.task).size,
             model_sha256=self._model_sha256,
-            context=(abort_signal, fl_ctx),
+            context=context,
+            brought=self._brought,
         )
         write_text(self._result_folder / EVALUATION, self._outcome(tally).model_dump_json(indent=2) + "\n")
 
+    def _collect(self, context: Context) -> OwnModels:
+        """Have every site say yes, and only then give its own model; a site that has none, or fails, gives none.
+
+        Raises:
+            RoundFailed: ``not_all_agreed``: then no model has left its site.
+            Stopped: the job was aborted.
+        """
+        found: dict[str, Consent] = {}
+
+        def agree(site: str, answer: Shareable) -> None:
+            found[site] = models_exchange.unpack_consent(answer)
+
+        self._ask_all(tasks.AGREE_TASK, Shareable(), agree, context)
+        if missing := sorted(set(self._document.sites) - set(found)):
+            raise RoundFailed("not_all_agreed", f"no yes of {', '.join(missing)}: no hospital's own model leaves")
+        consents = tuple(found[site] for site in self._document.sites)
+        models: dict[str, Weights] = {}
+
+        def give(site: str, answer: Shareable) -> None:
+            weights = models_exchange.unpack_local_model(answer)
+            if weights is None:
+                return
+            if hash_model(weights) != found[site].model_sha256:
+                raise UpdateRefused("malformed_message", f"{site} sends another model than it has signed")
+            models[site] = weights
+
+        self._ask_all(tasks.GIVE_TASK, models_exchange.pack_consents(consents), give, context)
+        return OwnModels(consents, models)
+
+    def _ask_all(self, task: str, message: Shareable, take: Callable[[str, Shareable], None], context: Context) -> None:
+        """Send a task to every site and note each one's code in the record."""
+        outcomes: dict[str, SiteOutcome] = {}
+
+        def receive(site: str, answer: Shareable) -> None:
+            code = exchange.failure_of(answer)
+            try:
+                if code is None:
+                    take(site, answer)
+            except FedwardError as error:
+                code = error.code
+            outcomes[site] = SiteOutcome(code=code or AGREED)
+            self._record = self._record.with_sites(outcomes)
+
+        self._ask(
+            task,
+            message,
+            receive=receive,
+            is_complete=lambda: len(outcomes) == len(self._document.sites),
+            context=context,
+        )
+        self._note_silent(outcomes)
+
     def _check(self, site: str, counted: Counted) -> None:
-        if not set(counted.rows) <= {RELEASE, LOCAL}:
+        if not set(counted.rows) <= models_at(site, self._brought.models):
             raise UpdateRefused("malformed_message", f"{site} sends rows {sorted(counted.rows)}")
         if any((row < 0).any() for row in counted.rows.values()):
             raise UpdateRefused("malformed_message", f"{site} sends a row with counts below 0")
@@ -73,6 +134,9 @@ class EvaluationController(CountsController):
                     for site, one in tally.answers.items()
                 },
                 "rows": rows,
+                "local_models": {site: hash_model(one) for site, one in self._brought.models.items()}
+                if job.local_models
+                else None,
                 "failures": dict(tally.failures),
             }
         )

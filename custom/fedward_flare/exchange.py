@@ -80,7 +80,7 @@ def unpack_model(message: Shareable) -> GlobalModel:
         raise UpdateRefused("malformed_message", f"expected a round's number and ledger heads, got {number}")
     return GlobalModel(
         number=number,
-        weights=_flat(message.get(_WEIGHTS)),
+        weights=flat_weights(message.get(_WEIGHTS)),
         heads={site: head for site, value in heads.items() if (head := read_head(value)) is not None},
         control=_control(message.get(_CONTROL), message.get(_COUNTED)),
     )
@@ -102,7 +102,7 @@ def unpack_trained(answer: Shareable) -> TrainedRound:
         UpdateRefused, SumRefused: it is not such an answer.
     """
     told = unpack_evaluated(answer)
-    update = told.masked or _flat(answer.get(_UPDATE))
+    update = told.masked or flat_weights(answer.get(_UPDATE))
     return TrainedRound(update, told.weight, told.metrics, told.spent, told.head)
 
 
@@ -281,7 +281,19 @@ def _control(numbers: object, counted: object) -> Control | None:
         return None
     if not isinstance(counted, dict) or not all(type(n) is int and n >= 1 for n in counted.values()):
         raise UpdateRefused("malformed_message", "expected the last counted round of each site beside the control")
-    return Control(_flat(numbers), {str(site): number for site, number in counted.items()})
+    return Control(flat_weights(numbers), {str(site): number for site, number in counted.items()})
+
+
+def flat_weights(array: object) -> np.ndarray:
+    """Give back what is a flat array of weights.
+
+    Raises:
+        UpdateRefused: ``malformed_message``.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != 1 or array.size == 0:
+        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise UpdateRefused("malformed_message", f"expected one flat float32 array, got {found}")
+    return array
 
 
 def read_head(value: object) -> Head | None:
@@ -296,13 +308,6 @@ def _message(content: Mapping[str, Any]) -> Shareable:
     message = Shareable()
     message.update(content)
     return message
-
-
-def _flat(array: object) -> np.ndarray:
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != 1 or array.size == 0:
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise UpdateRefused("malformed_message", f"expected one flat float32 array, got {found}")
-    return array
 
 
 def _metrics(metrics: object) -> dict[str, float]:

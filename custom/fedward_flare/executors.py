@@ -27,7 +27,7 @@ from fedward.errors import FedwardError, SettingsError, SumRefused
 from fedward.gating import gate
 from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument, SignedJob
-from fedward_flare import ckks_exchange, counts_exchange, exchange, sum_exchange, tasks, words
+from fedward_flare import ckks_exchange, counts_exchange, exchange, models_exchange, sum_exchange, tasks, words
 from fedward_flare.signed import decode_signed_job
 
 #: Where the site's service finds the hospital's own file.
@@ -175,14 +175,24 @@ class TrainExecutor(_SummingExecutor):
 
 
 class EvaluationExecutor(_SummingExecutor):
-    """Has the hospital count how well an installed release does; noised counts come back."""
+    """Has the hospital count how well an installed release does; noised counts come back.
+
+    Where job and site file say so it also has it agree to give its own model, and give it.
+    """
 
     def _work(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
         document = self._trusted()
+        if task_name == tasks.AGREE_TASK:
+            return models_exchange.pack_consent(self._hospital.agree_to_give(document))
+        if task_name == tasks.GIVE_TASK:
+            consents = models_exchange.unpack_consents(shareable)
+            model = self._hospital.give_model(document, consents, should_stop=_should_stop(abort_signal))
+            return models_exchange.pack_local_model(model)
         counted = self._hospital.evaluate_release(
             document,
             seen=counts_exchange.unpack_ask(shareable, site=self._hospital.site.name),
             boxes=sum_exchange.boxes_of(shareable),
+            brought=models_exchange.read_own_models(shareable),
             should_stop=_should_stop(abort_signal),
         )
         return counts_exchange.pack_counted(counted)

@@ -53,7 +53,7 @@ COMPONENTS = {
     "evaluate": Components(
         controller="fedward_flare.evaluation_controller.EvaluationController",
         executor="fedward_flare.executors.EvaluationExecutor",
-        tasks=(tasks.COUNT_TASK, *_SUM_TASKS),
+        tasks=(tasks.AGREE_TASK, tasks.GIVE_TASK, tasks.COUNT_TASK, *_SUM_TASKS),
     ),
 }
 

@@ -18,6 +18,7 @@ from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import FedwardError, IdentityError, MessageWithheld, SumRefused
+from fedward.federation.consent import Consent
 from fedward.federation.secure_messages import Box, Opened, Receipt, SetUp, SetUpContent, Value, Vote
 from fedward.hospital import COUNT_STEP, OUTCOMES
 from fedward.identity import canonical
@@ -169,6 +170,8 @@ def _named(value: Value) -> Set[str]:
             return {value.site, *value.seeds, *value.keys}
         case Receipt() | Vote():
             return {value.site}
+        case Consent():
+            return {value.site, *_beside(value.certificate)}
     raise TypeError(f"no names are known of a {type(value).__name__}")
 
 
@@ -203,7 +206,10 @@ KINDS: Mapping[str, Mapping[str, Check]] = {
         "fedward.noise_multiplier": _real,
         "fedward.noised": partial(_vector, np.float64),
         "fedward.rows": _rows,
+        "fedward.others": partial(_vector, np.float64),
     },
+    tasks.AGREE_TASK: {"fedward.consent": partial(_signed, Consent)},
+    tasks.GIVE_TASK: {"fedward.local_model": partial(_vector, np.float32)},
     tasks.SET_UP_TASK: {"fedward.set_up": partial(_signed, SetUp)},
     tasks.SHARES_TASK: {"fedward.boxes": _boxes},
     tasks.DECRYPT_TASK: {"fedward.total_sha256": _hash},

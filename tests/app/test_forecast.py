@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from evaluation_cases import evaluation_job
 from fedward.errors import FedwardError
 from fedward.forecast import Forecast, Question, forecast
-from fedward.settings.job import PrivateTraining
+from fedward.settings.job import EvaluationJob, PrivateTraining
 from fedward_flare.cli import app
 from hospital_cases import COORDINATOR, SITES, Site, document_of, make_site, signed
 from release_cases import ROOT
@@ -86,6 +87,20 @@ def test_every_cap_on_a_private_job_is_asked(line: str, job: Any, code: str, sit
     assert codes(asked(site, job)) == []
     site.edit(lambda text: text.replace("[privacy]", f"[privacy]\n{line}"))
     assert codes(asked(site, job)) == [code]
+
+
+def test_it_says_that_own_models_stay_where_the_site_file_does_not_let_them_go(site: Site, tmp_path: Path) -> None:
+    evaluation = EvaluationJob.model_validate(evaluation_job().model_dump() | {"local_models": True})
+    assert codes(asked(site, evaluation)) == ["local_models_not_allowed"]
+    job = tmp_path / "job.toml"
+    text = (Path(__file__).parents[2] / "jobs" / "evaluation.toml").read_text()
+    job.write_text(text.replace("local_models = false", "local_models = true").replace('"secure-sum"', '"plain"'))
+    shown = CliRunner().invoke(app, ["job", "check", str(job), "--site", str(site.site_file)]).stdout
+    assert "local_models_not_allowed" in shown
+    assert "share_local_model is false" in " ".join(shown.split())
+    line = "allow_non_private = true"
+    site.edit(lambda text: text.replace(line, f"{line}\nshare_local_model = true"))
+    assert codes(asked(site, evaluation)) == []
 
 
 def test_a_certificate_that_the_hospital_does_not_follow_is_named(site: Site) -> None:

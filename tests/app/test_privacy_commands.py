@@ -108,6 +108,16 @@ def test_plan_says_what_an_evaluation_would_cost(site: Site) -> None:
     assert found["noise_multiplier"] == 3.0
 
 
+def test_plan_says_that_an_own_model_leaves_without_privacy(site: Site, tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    text = (ROOT / "jobs" / "evaluation.toml").read_text()
+    job.write_text(text.replace("local_models = false", "local_models = true").replace('"secure-sum"', '"plain"'))
+    line = "allow_non_private = true"
+    site.edit(lambda text: text.replace(line, f"{line}\nshare_local_model = true"))
+    shown = run(site, "privacy", "plan", str(job))
+    assert (shown.exit_code, "epsilon is infinite" in shown.output) == (0, True)
+
+
 def test_plan_has_nothing_to_say_of_a_job_that_counts_nobody(site: Site) -> None:
     shown = run(site, "privacy", "plan", str(ROOT / "jobs" / "inference.toml"))
     assert shown.exit_code == 1

@@ -14,6 +14,7 @@ from nvflare.apis.shareable import Shareable, make_reply
 
 from fedward.errors import FedwardError, JobRefused, MessageWithheld
 from fedward.federation.ckks import Encrypted
+from fedward.federation.consent import Consent
 from fedward.federation.secure_messages import (
     Box,
     Masked,
@@ -32,13 +33,14 @@ from fedward.privacy.head import Head
 from fedward.privacy.plan import Spent
 from fedward.settings.job import Input, Window, ZScore
 from fedward.site_counts import Counted
-from fedward_flare import ckks_exchange, counts_exchange, exchange, sum_exchange, tasks, words
+from fedward_flare import ckks_exchange, counts_exchange, exchange, models_exchange, sum_exchange, tasks, words
 
 SITES = ("east", "north", "south")
 NAMES = words.Names(frozenset(SITES))
 HASH = "ab" * 32
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 RECEIPT = Receipt(site="north", round_number=2, context=HASH, vector_sha256=HASH, signature=b"s")
+CONSENT = Consent(site="north", model_sha256=HASH, signature=b"s", certificate=CERTIFICATE)
 ABOUT = {"weight": 10, "metrics": {"validation_score": 0.5}, "spent": Spent(0.5, 1e-5), "head": Head(7, HASH)}
 
 
@@ -75,6 +77,14 @@ HONEST: dict[str, list[Shareable]] = {
             Counted(np.ones(3), Spent(0.5, 1e-5), 1.5, {"release": np.ones(3)}, Head(7, HASH))
         ),
         counts_exchange.pack_counted(Counted(MASKED, Spent(0.5, 1e-5), 1.5, {}, Head(7, HASH))),
+        counts_exchange.pack_counted(
+            Counted(np.ones(3), Spent(0.5, 1e-5), 1.5, {"release": np.ones(3), "of east": np.ones(3)}, Head(7, HASH))
+        ),
+    ],
+    tasks.AGREE_TASK: [models_exchange.pack_consent(CONSENT)],
+    tasks.GIVE_TASK: [
+        models_exchange.pack_local_model(np.ones(4, np.float32)),
+        models_exchange.pack_local_model(None),
     ],
     tasks.SET_UP_TASK: [sum_exchange.pack_set_up(set_up())],
     tasks.SHARES_TASK: [sum_exchange.pack_boxes([Box(sender="north", receiver="east", content=b"sealed")])],
@@ -167,6 +177,7 @@ def test_no_text_passes_as_a_name_inside_a_signed_value(name: str) -> None:
         (tasks.SHARES_TASK, sum_exchange.pack_boxes([Box(sender=name, receiver="east", content=b"1")])),
         (tasks.SHARES_TASK, sum_exchange.pack_boxes([Box(sender="north", receiver=name, content=b"1")])),
         (tasks.VOTE_TOPIC, sum_exchange.pack_vote(Vote(site=name, signature=b"s"))),
+        (tasks.AGREE_TASK, models_exchange.pack_consent(CONSENT.model_copy(update={"site": name}))),
         (tasks.OPEN_TOPIC, sum_exchange.pack_opened(Opened(site="north", round_number=1, seeds={name: b"1"}, keys={}))),
     ):
         with pytest.raises(MessageWithheld, match="unfit_field"):

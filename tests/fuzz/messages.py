@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from nvflare.apis.shareable import Shareable
 
 import secure_cases
+from fedward.federation.consent import Consent, OwnModels
 from fedward.federation.secure_agreement import read_set_ups
 from fedward.federation.secure_messages import Box, Masked, Opened, Receipt, SetUp, Value, Vote
 from fedward.federation.secure_sum import ServerRound
@@ -19,7 +20,7 @@ from fedward.identity import canonical
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Spent
 from fedward.site_counts import Counted
-from fedward_flare import counts_exchange, exchange, sum_exchange
+from fedward_flare import counts_exchange, exchange, models_exchange, sum_exchange
 from fedward_flare.progress import pack_progress, parse_progress
 from fuzz.mutations import VALUES, changed_bytes, changed_value
 from fuzz.refusals import expect_refusal
@@ -149,6 +150,9 @@ def updates() -> st.SearchStrategy[Any]:
         dict(counts_exchange.pack_counted(_counted(np.ones(4)))),
         dict(counts_exchange.pack_counted(_counted(masked))),
         dict(exchange.pack_bit(True)),
+        dict(models_exchange.pack_consent(_CONSENT)),
+        dict(models_exchange.pack_local_model(np.ones(4, np.float32))),
+        models_exchange.own_models_content(OwnModels((_CONSENT,), {"east": np.ones(4, np.float32)})),
         dict(exchange.pack_model(exchange.GlobalModel(1, np.ones(4, np.float32)))),
     ]
     return st.tuples(
@@ -159,6 +163,9 @@ def updates() -> st.SearchStrategy[Any]:
     )
 
 
+_CONSENT = Consent(site="east", model_sha256="ab" * 32, signature=b"s", certificate=b"c")
+
+
 def _counted(noised: Any) -> Counted:
     return Counted(noised, Spent(0.5, 1e-5), 1.5, {"release": np.ones(4)}, Head(7, "ab" * 32))
 
@@ -167,7 +174,8 @@ _ANSWER_FIELDS = (
     "fedward.noised", "fedward.noise_multiplier", "fedward.rows", "fedward.non_inferior", "fedward.document",
     "fedward.weight", "fedward.metrics", "fedward.epsilon", "fedward.delta", "fedward.head", "fedward.update",
     "fedward.vector", "fedward.round", "fedward.weights", "fedward.heads", "fedward.counts", "fedward.receipt",
-    "fedward.error", "fedward.model", "fedward.passport", "fedward.signature",
+    "fedward.error", "fedward.model", "fedward.passport", "fedward.signature", "fedward.others",
+    "fedward.consent", "fedward.consents", "fedward.local_model", "fedward.local_models",
 )  # fmt: skip
 
 
@@ -189,7 +197,11 @@ def read_update(given: tuple[dict[str, Any], dict[str, Any], bytes, list[int]]) 
         exchange.require_empty,
         exchange.unpack_candidate,
         exchange.unpack_bit,
-        lambda answer: counts_exchange.unpack_counted(answer, size=4),
+        models_exchange.unpack_consent,
+        models_exchange.unpack_consents,
+        models_exchange.unpack_local_model,
+        models_exchange.read_own_models,
+        lambda answer: counts_exchange.unpack_counted(answer, size=4, others=("of east",)),
         lambda answer: counts_exchange.unpack_ask(answer, site="north"),
     ):
         expect_refusal(lambda unpack=unpack: unpack(message))

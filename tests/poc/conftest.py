@@ -30,7 +30,8 @@ def edited_site(federation: Federation) -> Iterator[Callable[[str, str, str], No
 
     def edit(name: str, line: str, replacement: str) -> None:
         path = federation.workdir.site_file(name)
-        text = before.setdefault(path, path.read_text())
+        text = path.read_text()
+        before.setdefault(path, text)
         assert line in text
         path.write_text(text.replace(line, replacement))
 

@@ -71,7 +71,7 @@ def train_alone(site: SiteSettings, job: TrainingJob) -> NDArray[np.float32]:
 
 
 def keep_alone(state: Path, job: TrainingJob, weights: NDArray[np.float32]) -> Path:
-    """Keep a model that was trained alone in the hospital's own folder, under the job's name; it never leaves it.
+    """Keep a model that was trained alone in the hospital's own folder, under the job's name.
 
     Raises:
         StoreError: the disk cannot take it.

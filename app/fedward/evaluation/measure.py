@@ -107,6 +107,12 @@ def measure_cases(
     return tuple(_measure(look, case, groups(case.series_instance_uid)) for case in cases)
 
 
+def is_hollow(scans: Sequence[ScanFacts]) -> bool:
+    """Whether a model gave something that is no number: weights may be finite and still too large."""
+    found = [value for scan in scans for value in (*scan.dice, *scan.iou, *scan.scores, *scan.diameter_errors_mm)]
+    return not np.isfinite(found).all()
+
+
 @dataclass(frozen=True, eq=False)
 class _Look:
     """One model at work, as it looks at every case."""

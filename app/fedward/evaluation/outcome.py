@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -11,12 +12,26 @@ from pydantic import AwareDatetime, Field, model_validator
 from fedward.evaluation.figures import Figures, Value, figures_of
 from fedward.evaluation.sheet import sheet_of
 from fedward.federation.record import SitePrivacy
+from fedward.identity.document import Sha256
 from fedward.settings.job import EvaluatedTask, ExchangeMode
 from fedward.settings.read import Name
 
 #: The models of a hospital's row: the release, and what the hospital trained on its own patients alone.
 RELEASE: Literal["release"] = "release"
 LOCAL: Literal["local"] = "local"
+
+#: Such a model, or that of another hospital: see :func:`model_of`.
+ModelName = Annotated[str, Field(pattern=r"^(release|local|of [a-z0-9_-]{1,64})$")]
+
+
+def model_of(site: str) -> str:
+    """Give the name of another hospital's own model in a row; no hospital can be called so."""
+    return f"of {site}"
+
+
+def models_at(site: str, local_models: Collection[str]) -> set[str]:
+    """Give the models that a site may have a row of, where those hospitals' own models were tried everywhere."""
+    return {RELEASE, LOCAL, *(model_of(other) for other in local_models if other != site)}
 
 
 class EvaluationOutcome(Value):
@@ -34,6 +49,8 @@ class EvaluationOutcome(Value):
         noise_multipliers: Of each site in the sum.
         privacy: What the noised counts cost any counted patient of each site in the sum.
         rows: By site, exact counts of the models that the site shares.
+        local_models: The hash of each hospital's own model that was tried on everybody's patients; None where the job
+            asked for none.
         failures: The code of each site that is not in the sum.
     """
 
@@ -42,7 +59,7 @@ class EvaluationOutcome(Value):
     name: Name
     release: Name
     number: int
-    model_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    model_sha256: Sha256
     task: EvaluatedTask
     operating_point: float
     exchange: ExchangeMode
@@ -51,7 +68,8 @@ class EvaluationOutcome(Value):
     total: tuple[float, ...]
     noise_multipliers: dict[Name, Annotated[float, Field(gt=0)]]
     privacy: dict[Name, SitePrivacy]
-    rows: dict[Name, dict[Literal["release", "local"], tuple[float, ...]]] = Field(default_factory=dict)
+    rows: dict[Name, dict[ModelName, tuple[float, ...]]] = Field(default_factory=dict)
+    local_models: dict[Name, Sha256] | None = None
     failures: dict[Name, Name] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -61,6 +79,13 @@ class EvaluationOutcome(Value):
             len(counts) != size for counts in (self.total, *(c for row in self.rows.values() for c in row.values()))
         ):
             raise ValueError(f"a sheet for {self.task} has {size} counts")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_are_of_models_that_were_tried(self) -> Self:
+        for site, row in self.rows.items():
+            if unknown := set(row) - models_at(site, self.local_models or {}):
+                raise ValueError(f"{site} has rows of models that were not tried: {sorted(unknown)}")
         return self
 
     @property
@@ -74,7 +99,7 @@ class EvaluationOutcome(Value):
             np.array(self.total), self.task, operating_point=self.operating_point, deviation=self.deviation
         )
 
-    def row(self, site: str, model: Literal["release", "local"]) -> Figures | None:
+    def row(self, site: str, model: str) -> Figures | None:
         """Read a site's own counts of a model, None where they stay at the site."""
         counts = self.rows.get(site, {}).get(model)
         if counts is None or not any(counts):

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from fedward.errors import FederationError
 from fedward.evaluation.figures import Curve, Estimate, Figures
-from fedward.evaluation.outcome import LOCAL, RELEASE, EvaluationOutcome
+from fedward.evaluation.outcome import LOCAL, RELEASE, EvaluationOutcome, model_of
 from fedward.evaluation.sheet import MOST_FALSE_MARKS, sheet_of
 from fedward.evaluation_page import plots
 from fedward.evaluation_page.html import render
@@ -82,7 +82,7 @@ def page_of(outcome: EvaluationOutcome) -> Page:
                 "What left the hospitals",
                 lead=f"Of each hospital one vector of {sheet_of(outcome.task).size} counts in fixed bins, with noise. "
                 "Every patient adds at most 1 to each group of bins. Exact curves, intervals and subgroups are on each "
-                "hospital's own page.",
+                f"hospital's own page.{_models_left(outcome)}",
             ),
         ),
     )
@@ -157,32 +157,47 @@ def figure_plots(named: dict[str, Figures], outcome: EvaluationOutcome) -> list[
 
 
 def _matrix_section(outcome: EvaluationOutcome) -> Section:
-    """Each hospital's data under the release and under its own local model."""
+    """Each hospital's data under the release, and under the hospitals' own models as far as they were tried."""
     measure = _measure(outcome)
-    rows = []
     released = {}
     for site in outcome.asked:
         ours, own = outcome.row(site, RELEASE), outcome.row(site, LOCAL)
-        rows.append((site, _cell(outcome, site, ours), _cell(outcome, site, own, is_local=True)))
         if ours and (value := main_value(ours)) is not None:
             released[site] = value
         if own and (value := main_value(own)) is not None:
             released[f"{site} alone"] = value
-    totals = outcome.totals()
     named = {site: figures for site in outcome.asked if (figures := outcome.row(site, RELEASE))}
     drawn = [plots.bars(released, y=measure, text=f"{measure} on each hospital's patients")] if released else []
     return Section(
         "Hospital by hospital",
-        lead=f"{measure} on each hospital's own patients: the release, and what the hospital trained on its patients "
-        "alone. A hospital's row is here only where its site file shares it.",
-        tables=[
-            Table(
-                ("patients of", "the release", "the hospital's own model"),
-                (*rows, ("all, with noise", estimate(main_value(totals)), NOTHING)),
-            )
-        ],
+        lead=f"{measure} on each hospital's own patients: the release, and what {_owners(outcome)} trained on its "
+        "patients alone. A hospital's row is here only where its site file shares it.",
+        tables=[_matrix(outcome)],
         plots=[*drawn, *(figure_plots(named, outcome)[:1] if named else [])],
     )
+
+
+def _models_left(outcome: EvaluationOutcome) -> str:
+    if not outcome.local_models:
+        return ""
+    owners = ", ".join(sorted(outcome.local_models))
+    return f" The own models of {owners} went through the server to all hospitals, as every site file allows."
+
+
+def _owners(outcome: EvaluationOutcome) -> str:
+    return "the hospital" if outcome.local_models is None else "each hospital"
+
+
+def _matrix(outcome: EvaluationOutcome) -> Table:
+    """Write a row for each hospital's data, and a column for the release and for each model that a hospital trained."""
+    owners = () if outcome.local_models is None else outcome.asked
+    headers = [f"the own model of {owner}" for owner in owners] or ["the hospital's own model"]
+    rows = []
+    for site in outcome.asked:
+        models = [RELEASE, *(LOCAL if site == owner else model_of(owner) for owner in owners or [site])]
+        rows.append((site, *(_cell(outcome, site, model) for model in models)))
+    totals = ("all, with noise", estimate(main_value(outcome.totals())), *(NOTHING for _ in headers))
+    return Table(("patients of", "the release", *headers), (*rows, totals))
 
 
 def main_value(figures: Figures) -> Estimate | None:
@@ -198,13 +213,16 @@ def _measure(outcome: EvaluationOutcome) -> str:
     return NAMES["auc"].capitalize() if outcome.task in ("classification", "multitask") else NAMES["dice"]
 
 
-def _cell(outcome: EvaluationOutcome, site: str, figures: Figures | None, *, is_local: bool = False) -> str:
+def _cell(outcome: EvaluationOutcome, site: str, model: str) -> str:
     if site in outcome.failures:
         return outcome.failures[site]
     if site not in outcome.rows:
         return _STAYS
+    if model != RELEASE and model not in outcome.rows[site]:
+        return "no such model here" if model == LOCAL else "no such model"
+    figures = outcome.row(site, model)
     if figures is None:
-        return "no such model here" if is_local and LOCAL not in outcome.rows[site] else "too few patients"
+        return "too few patients" if model == RELEASE else "too few patients, or no scores"
     return estimate(main_value(figures))
 
 

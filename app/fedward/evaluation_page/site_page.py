@@ -12,7 +12,7 @@ from pydantic import AwareDatetime
 from fedward.evaluation.exact import Exact, SiteFigures, Subgroup, site_figures, subgroups
 from fedward.evaluation.figures import Figures, Value, figures_of
 from fedward.evaluation.measure import ScanFacts
-from fedward.evaluation.outcome import LOCAL, RELEASE
+from fedward.evaluation.outcome import LOCAL, RELEASE, ModelName
 from fedward.evaluation.sheet import IOU, MOST_FALSE_MARKS, SECONDS, Counts, is_hidden, sheet_of
 from fedward.evaluation_page import plots
 from fedward.evaluation_page.html import render
@@ -52,6 +52,7 @@ class SiteDocument(Value):
         threshold: From here on a score counts as positive.
         smallest_cohort: Groups of fewer patients are in nothing that leaves.
         is_shared: Whether the exact counts leave too, as the site file says.
+        is_local_gone: Whether this hospital's own model went to the other hospitals, as the site file allows.
         epsilon: What the noised counts cost each counted patient.
         models: By model, everything exact.
         counts: By model, the counts from which what leaves is made, before the noise.
@@ -71,8 +72,9 @@ class SiteDocument(Value):
     cost: SitePrivacy
     smallest_cohort: int
     is_shared: bool
-    models: dict[Literal["release", "local"], SiteFigures]
-    counts: dict[Literal["release", "local"], Figures]
+    is_local_gone: bool = False
+    models: dict[ModelName, SiteFigures]
+    counts: dict[ModelName, Figures]
     groups: dict[str, tuple[Subgroup, ...]]
 
 
@@ -88,6 +90,7 @@ def site_document(
     noise_multiplier: float,
     smallest_cohort: int,
     is_shared: bool,
+    is_local_gone: bool,
     created: AwareDatetime,
 ) -> SiteDocument:
     """Put a hospital's numbers together.
@@ -103,6 +106,7 @@ def site_document(
         noise_multiplier: Theirs.
         smallest_cohort: The site file's.
         is_shared: Whether the exact counts leave.
+        is_local_gone: Whether this hospital's own model went to the other hospitals.
         created: When.
     """
 
@@ -125,6 +129,7 @@ def site_document(
             "cost": {"epsilon": spent.epsilon, "delta": spent.delta},
             "smallest_cohort": smallest_cohort,
             "is_shared": is_shared,
+            "is_local_gone": is_local_gone,
             "models": {
                 name: site_figures(of_model, threshold=threshold, generator=drawn()) for name, of_model in scans.items()
             },
@@ -151,7 +156,10 @@ def write_site_page(folder: Path, document: SiteDocument) -> Path:
 def page_of(document: SiteDocument) -> Page:
     """Give the page."""
     ours = document.models["release"]
-    leaves = "The exact counts leave too, as the site file shares them" if document.is_shared else "Nothing else leaves"
+    leaves = [
+        *(["The exact counts leave too, as the site file shares them"] if document.is_shared else []),
+        *(["This hospital's own model went to the other hospitals, as it allows"] if document.is_local_gone else []),
+    ]
     return Page(
         title=f"{document.release} {document.number} at {document.site}",
         kicker="Evaluation on this hospital's held-out patients. This page stays here.",
@@ -172,7 +180,7 @@ def page_of(document: SiteDocument) -> Page:
                 "What left this hospital",
                 lead=f"One vector of {sheet_of(document.task).size} counts in fixed bins, with noise, inside the sum "
                 f"over all hospitals; groups of bins with fewer than {document.smallest_cohort} patients, or with all "
-                f"but fewer, were left empty. {leaves}.",
+                f"but fewer, were left empty. {'. '.join(leaves) or 'Nothing else leaves'}.",
                 tables=[_left_table(document)],
             ),
         ),
@@ -185,20 +193,27 @@ def _models_section(document: SiteDocument) -> Section:
     rows = [(NAMES[name], *(exact(one.means.get(name)) for one in models.values())) for name in names]
     absent = "" if LOCAL in models else "There is no model of this hospital's own; see: fedward model train-alone."
     return Section(
-        "The release, and this hospital's own model",
+        "The release, and the hospitals' own models"
+        if len(models) > 2
+        else "The release, and this hospital's own model",
         lead="Means over patients, with bootstrap intervals at 90 % over patients.",
-        tables=[Table(("", *(_MODELS[name] for name in models)), rows)],
+        tables=[Table(("", *(_called(name) for name in models)), rows)],
         note=absent,
     )
+
+
+def _called(model: str) -> str:
+    """Say what a model is called on the page."""
+    return _MODELS.get(model, f"the own model {model}")
 
 
 def _curve_sections(document: SiteDocument) -> list[Section]:
     ours = document.models["release"]
     tables: list[Table] = []
     drawn: list[Plot] = []
-    frocs = {_MODELS[name]: one.froc for name, one in document.models.items() if one.froc}
+    frocs = {_called(name): one.froc for name, one in document.models.items() if one.froc}
     rocs = {
-        _MODELS[name]: one.classified.roc
+        _called(name): one.classified.roc
         for name, one in document.models.items()
         if one.classified and one.classified.roc
     }

@@ -172,14 +172,20 @@ class Cost:
 
 
 def cost_of(job: TrainingJob | GateJob | EvaluationJob, caps: Privacy) -> Cost:
-    """Give what a whole job would do under a site's caps: of a gate or an evaluation one noised sum leaves."""
+    """Give what a whole job would do under a site's caps: of a gate or an evaluation one noised sum leaves.
+
+    An evaluation that also takes the hospital's own model is not private for who trained it.
+    """
     if isinstance(job, TrainingJob):
         plan = Plan(job, caps)
         spent = plan.spent_after(job.training.rounds + 1)
         return Cost(plan.whole(), spent, plan.noise_multiplier if job.privacy else None)
     asked = job.noise_multiplier if isinstance(job, GateJob) else job.privacy.noise_multiplier
     noise = max(asked, caps.min_noise_multiplier)
-    return Cost({TEST: (Gaussian(noise, 1),)}, _spent((Gaussian(noise, 1),), caps), noise)
+    counted: Spend = {TEST: (Gaussian(noise, 1),)}
+    if isinstance(job, EvaluationJob) and job.local_models:
+        return Cost({TRAIN: (Unprotected(),), **counted}, None, None)
+    return Cost(counted, _spent((Gaussian(noise, 1),), caps), noise)
 
 
 def _spent(mechanisms: tuple[Mechanism, ...], caps: Privacy) -> Spent:

@@ -34,6 +34,11 @@ def _refusals(job: Job, *, sites: tuple[str, ...], site: SiteSettings) -> Iterat
         yield from _training_refusals(job, sites, site)
     if isinstance(job, EvaluationJob):
         yield from _sum_refusals(job, sites, site)
+        if job.local_models and not site.privacy.share_local_model:
+            yield JobRefused(
+                "local_models_not_allowed",
+                "the job sends each hospital's own model to the others, and [privacy] share_local_model is false",
+            )
     if isinstance(job, EvaluationJob | GateJob):
         yield from _at_most(
             "too_many_metric_releases", "max_metric_releases", site.privacy.max_metric_releases, 1, section="privacy"

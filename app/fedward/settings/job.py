@@ -342,6 +342,8 @@ class EvaluationJob(_Job):
             know it to the nearest twentieth.
         exchange: Who may read one site's noised counts.
         privacy: How much noise they carry.
+        local_models: Whether the sites' own models go to all of them, to be tried on everybody's patients: in plain
+            mode alone, and only when every site file allows it.
     """
 
     kind: Literal["evaluate"]
@@ -351,6 +353,16 @@ class EvaluationJob(_Job):
     operating_point: Annotated[float, Field(gt=0, lt=1)] = 0.5
     exchange: CountsExchange = CountsExchange()
     privacy: CountsPrivacy
+    local_models: bool = False
+
+    @model_validator(mode="after")
+    def _own_models_travel_in_plain_mode_alone(self) -> Self:
+        if self.local_models and self.exchange.mode != "plain":
+            raise ValueError(
+                f"local_models must be false unless exchange.mode is plain, got {self.exchange.mode}: the server sees "
+                "each hospital's own model"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sum_hides(self) -> Self:

@@ -146,7 +146,8 @@ class Privacy(Settings):
     """What each patient of this hospital is promised, and what may leave although it is not differentially private.
 
     ``epsilon``, ``delta`` and ``renyi_order`` hold for a patient's lifetime here and are fixed when the ledger is
-    opened; the others bound each job. ``allow_non_private`` and ``share_metrics`` are off unless turned on.
+    opened; the others bound each job. ``allow_non_private``, ``share_metrics`` and ``share_local_model`` are off unless
+    turned on.
 
     Attributes:
         epsilon: The cap.
@@ -162,6 +163,8 @@ class Privacy(Settings):
             cap bounds the private jobs beside it.
         share_metrics: The exact numbers of training without privacy that the coordinator may see, and whether it may
             see the exact counts of an evaluation; those leave only where ``allow_non_private`` is on.
+        share_local_model: Whether the model that was trained here alone may go to the server and the other hospitals
+            of an evaluation that asks for it; the ledger then notes an infinite epsilon for who trained it.
         merged_ids: Patient key by patient key: the first is the second's other id, so both are one patient.
     """
 
@@ -175,7 +178,16 @@ class Privacy(Settings):
     max_metric_releases: Annotated[int, Field(ge=0)] = 20
     allow_non_private: bool = False
     share_metrics: tuple[ShareableMetric, ...] = ()
+    share_local_model: bool = False
     merged_ids: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _own_model_is_not_private(self) -> Self:
+        if self.share_local_model and not self.allow_non_private:
+            raise ValueError(
+                "share_local_model needs allow_non_private = true: such a model was trained without privacy"
+            )
+        return self
 
     @model_validator(mode="after")
     def _leads_to_one_id(self) -> Self:

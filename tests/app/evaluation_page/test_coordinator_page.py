@@ -77,6 +77,27 @@ def test_a_hospital_that_shares_nothing_has_no_number_of_its_own() -> None:
     assert not any("from the rows that they share" in section.title for section in page.sections)
 
 
+def test_the_whole_matrix_has_a_column_for_each_hospitals_own_model() -> None:
+    made = outcome(shared=("east", "north"))
+    counts = {site: row["release"] for site, row in made.rows.items()}
+    rows = {
+        "east": {"release": counts["east"], "local": counts["east"], "of west": counts["north"]},
+        "north": {"release": counts["north"], "of east": counts["east"], "of west": [0.0] * len(counts["north"])},
+    }
+    page = page_of(outcome(rows=rows, local_models={"east": "a" * 64, "west": "b" * 64}))
+    (table,) = next(section for section in page.sections if section.title == "Hospital by hospital").tables
+    assert list(table.headers[2:]) == [f"the own model of {site}" for site in SITES]
+    cells = {row[0]: row[1:] for row in table.rows}
+    release, own, of_north, of_west = cells["east"]
+    assert own == release
+    assert of_north == "no such model"
+    assert of_west not in ("", release)
+    assert cells["north"] == (of_west, release, "no such model here", "too few patients, or no scores")
+    assert cells["west"] == ("stays at the site",) * 4
+    assert len(cells["all, with noise"]) == 4
+    assert "own models of east, west went" in page.sections[-1].lead
+
+
 def test_totals_are_near_what_all_rows_say() -> None:
     found = outcome(shared=SITES, noise=0.5)
     noised, exact = found.totals(), found.shared()
@@ -104,6 +125,9 @@ def test_noise_that_hides_everything_is_said() -> None:
         {"total": [float("nan")] * 132},
         {"name": "<script>"},
         {"rows": {"east": {"other": []}}},
+        {"rows": {"east": {"of west": [0.0] * sheet_of("lesions").size}}},
+        {"rows": {"west": {"of west": [0.0] * sheet_of("lesions").size}}, "local_models": {"west": "a" * 64}},
+        {"local_models": {"west": "none"}},
         {"more": 1},
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from evaluation_cases import evaluation_job
 from fedward.errors import JobRefused, SettingsError
 from fedward.settings.admission import admit, organisations_at_least, refusals
-from fedward.settings.job import Exchange, PublishJob, Sites
+from fedward.settings.job import EvaluationJob, Exchange, PublishJob, Sites
 from fedward.settings.read import parse_settings
 from fedward.settings.site import SiteSettings
 from trust_cases import inference_job, training_job
@@ -112,6 +112,26 @@ def test_an_evaluation_is_held_against_what_concerns_it(
     bounds: dict[str, Any], privacy: dict[str, Any], code: str | None
 ) -> None:
     assert codes(evaluation_job(), site(bounds=bounds, privacy=privacy)) == ([code] if code else [])
+
+
+@pytest.mark.parametrize(("shares", "expected"), [(True, []), (False, ["local_models_not_allowed"])])
+def test_an_evaluation_that_takes_own_models_needs_the_site_files_leave(shares: bool, expected: list[str]) -> None:
+    privacy = {"allow_non_private": True, "share_local_model": shares}
+    job = evaluation_job().model_copy(update={"local_models": True})
+    assert codes(job, site(privacy=privacy)) == expected
+    assert codes(evaluation_job(), site(privacy=privacy)) == []
+
+
+def test_no_site_file_lets_its_own_model_go_that_allows_nothing_without_privacy() -> None:
+    with pytest.raises(SettingsError, match="invalid_settings") as caught:
+        site(privacy={"share_local_model": True})
+    assert "share_local_model needs allow_non_private = true" in caught.value.detail
+
+
+@pytest.mark.parametrize("mode", ["secure-sum", "ckks"])
+def test_own_models_travel_in_plain_mode_alone(mode: str) -> None:
+    with pytest.raises(ValueError, match=r"local_models must be false unless exchange\.mode is plain"):
+        EvaluationJob.model_validate(evaluation_job(mode=mode).model_dump() | {"local_models": True})
 
 
 def test_the_smallest_bound_of_the_job_counts_not_who_is_asked() -> None:

@@ -1,0 +1,287 @@
+"""The hospitals' own models on everybody's patients: when this hospital's leaves, and what is taken of the others'."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evaluation_cases import evaluation_job, evaluation_of, install, release_of, with_held_out
+from fedward.errors import FedwardError, IdentityError, JobRefused, StoreError, UpdateRefused
+from fedward.evaluation.local_only import keep_alone
+from fedward.evaluation.sheet import sheet_of
+from fedward.federation.consent import NO_MODELS, Consent, OwnModels, Weights, consent_to, hash_model
+from fedward.hospital import Hospital
+from fedward.identity.certificates import fingerprint
+from fedward.identity.document import JobDocument
+from fedward.identity.roster import Signer
+from fedward.models.initial import initial_weights
+from fedward.privacy.mechanisms import Gaussian, Unprotected
+from fedward.release.passport import parse_passport
+from fedward.settings.job import EvaluatedTask, EvaluationJob, TrainingJob
+from fedward.site_counts import MODEL_ROUND, ONLY_ROUND
+from fedward.site_evaluation import PAGES
+from hospital_cases import ROOT, SITES, Site, make_site, signed
+from tiny_federation import classifying, multitasking, training_job
+from trust_cases import pem, pem_of, rsa_key
+
+JOB = training_job(rounds=2, minimum=2)
+RELEASED = initial_weights(JOB)
+OWN, EASTS = RELEASED + np.float32(0.01), RELEASED - np.float32(0.01)
+LINE = "allow_non_private = true"
+MATRIX = EvaluationJob.model_validate(evaluation_job().model_dump() | {"local_models": True})
+
+
+CERTIFICATES = {name: ROOT.leaf(name) for name in ("north", "east", "west")}
+
+
+def signer(name: str) -> Signer:
+    return Signer(name, rsa_key(name), pem(CERTIFICATES[name]))
+
+
+def yes_of(document: JobDocument, weights: Weights | None = EASTS, *, name: str = "east", by: str = "") -> Consent:
+    made = consent_to(document, signer(by or name), model_sha256=None if weights is None else hash_model(weights))
+    return made.model_copy(update={"site": name})
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A hospital that gives its own model to who asks all hospitals for theirs."""
+    made = with_held_out(make_site(tmp_path))
+    (tmp_path / "client.key").write_bytes(pem_of(rsa_key("north")))
+    (tmp_path / "client.crt").write_bytes(pem(CERTIFICATES["north"]))
+    line = '{{ name = "{0}", organisation = "{0}", fingerprint = "{1}" }}'
+    peers = ", ".join(line.format(name, fingerprint(CERTIFICATES[name])) for name in SITES)
+    made.edit(lambda text: re.sub(r"hospitals = \[.*\]", f"hospitals = [{peers}]", text))
+    made.edit(lambda text: text.replace(LINE, f"{LINE}\nshare_local_model = true"))
+    made.edit(lambda text: f'{text}certificate = "client.crt"\nprivate_key = "client.key"\n')
+    return made
+
+
+def opened(
+    site: Site, job: EvaluationJob = MATRIX, own: Weights | None = OWN, training: TrainingJob = JOB
+) -> tuple[Hospital, JobDocument]:
+    hospital, parts = site.open(), release_of(training)
+    install(hospital, parts, weights_sha256=parse_passport(parts.passport).weights_sha256)
+    if own is not None:
+        keep_alone(hospital.site.state, JOB, own)
+    return hospital, hospital.accept(signed(evaluation_of(job, parts)))
+
+
+def numbers_of(site: Site) -> Any:
+    (folder,) = (site.folder / "state" / PAGES).iterdir()
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def test_a_model_leaves_after_all_have_signed_and_its_patients_are_charged_without_end(site: Site) -> None:
+    hospital, document = opened(site)
+    own = hospital.agree_to_give(document)
+    assert own.model_sha256 == hash_model(OWN)
+    assert not hospital.ledger().entries().jobs, "to agree costs nobody anything"
+    given = hospital.give_model(document, [yes_of(document), own])
+    np.testing.assert_array_equal(given, OWN)
+    (job,) = hospital.ledger().entries().jobs.values()
+    assert job.plan == {"test": (Gaussian(2.0, 1),), "train": (Unprotected(),)}
+    assert set(job.patients.values()) == {"test", "train"}
+    assert set(job.rounds) == {MODEL_ROUND}
+    assert job.rounds[MODEL_ROUND].spend == {"train": (Unprotected(),)}
+    assert job.rounds[MODEL_ROUND].is_sent
+    again = hospital.give_model(document, [own, yes_of(document)])
+    np.testing.assert_array_equal(again, OWN)
+    assert len(hospital.ledger().entries().jobs[document.id].rounds) == 1
+
+
+def test_every_model_is_tried_on_the_held_out_patients_and_stands_on_the_hospitals_page(site: Site) -> None:
+    hospital, document = opened(site)
+    consents = (yes_of(document), hospital.agree_to_give(document))
+    given = hospital.give_model(document, consents)
+    assert given is not None
+    counted = hospital.evaluate_release(document, brought=OwnModels(consents, {"north": given, "east": EASTS}))
+    assert counted.rows == {}, "exact counts leave only where the site file shares them"
+    found = numbers_of(site)
+    assert found["is_local_gone"]
+    assert set(found["models"]) == {"release", "local", "of east"}
+    (folder,) = (site.folder / "state" / PAGES).iterdir()
+    text = (folder / "evaluation.html").read_text()
+    assert "the own model of east" in text
+    assert "This hospital&#39;s own model went to the other hospitals" in text
+    job = hospital.ledger().entries().jobs[document.id]
+    assert job.rounds[ONLY_ROUND].spend == {"test": (Gaussian(2.0, 1),)}
+    assert not job.is_open
+
+
+def test_where_exact_counts_are_shared_those_of_every_model_leave(site: Site) -> None:
+    site.edit(lambda text: text.replace('"validation_cases"]', '"validation_cases", "evaluation"]'))
+    hospital, document = opened(site)
+    consents = (yes_of(document, RELEASED), hospital.agree_to_give(document))
+    counted = hospital.evaluate_release(document, brought=OwnModels(consents, {"east": RELEASED}))
+    assert set(counted.rows) == {"release", "local", "of east"}
+    ours, easts = (sheet_of("lesions").parts(counted.rows[name]) for name in ("release", "of east"))
+    for block in set(ours) - {"seconds"}:
+        np.testing.assert_array_equal(ours[block], easts[block], "east's own model is the release here")
+
+
+def test_a_hospital_without_a_model_of_its_own_gives_none_and_charges_nobody(site: Site) -> None:
+    hospital, document = opened(site, own=None)
+    own = hospital.agree_to_give(document)
+    assert own.model_sha256 is None
+    consents = (yes_of(document), own)
+    assert hospital.give_model(document, consents) is None
+    assert not hospital.ledger().entries().jobs
+    hospital.evaluate_release(document, brought=OwnModels(consents, {"east": EASTS}))
+    job = hospital.ledger().entries().jobs[document.id]
+    assert job.plan == {"test": (Gaussian(2.0, 1),)}
+    assert not numbers_of(site)["is_local_gone"]
+
+
+Forged = Callable[[JobDocument, Consent], list[Consent]]
+
+
+@pytest.mark.parametrize(
+    ("shown", "kind", "code"),
+    [
+        (lambda _, own: [own], JobRefused, "not_all_agreed"),
+        (lambda job, _: [yes_of(job)], JobRefused, "not_all_agreed"),
+        (lambda _, own: [own, own], JobRefused, "not_all_agreed"),
+        (lambda job, own: [own, yes_of(job), yes_of(job, name="west")], JobRefused, "not_all_agreed"),
+        (lambda job, own: [own, yes_of(job, by="north")], IdentityError, "wrong_name"),
+        (lambda job, own: [own, yes_of(job, by="west")], IdentityError, "unlisted_signer"),
+        (
+            lambda job, own: [own, yes_of(job.model_copy(update={"id": "0" * 32}))],
+            IdentityError,
+            "bad_signature",
+        ),
+        (
+            lambda job, own: [own, yes_of(job).model_copy(update={"model_sha256": "0" * 64})],
+            IdentityError,
+            "bad_signature",
+        ),
+        (lambda _, __: [], JobRefused, "not_all_agreed"),
+    ],
+)
+def test_no_model_leaves_unless_every_hospital_has_signed_for_this_job(
+    site: Site, shown: Forged, kind: type[FedwardError], code: str
+) -> None:
+    hospital, document = opened(site)
+    own = hospital.agree_to_give(document)
+    with pytest.raises(kind, match=code):
+        hospital.give_model(document, shown(document, own))
+    assert not hospital.ledger().entries().jobs
+
+
+def test_a_job_that_takes_own_models_is_refused_where_the_site_file_does_not_allow_it(site: Site) -> None:
+    site.edit(lambda text: text.replace("share_local_model = true", "share_local_model = false"))
+    with pytest.raises(JobRefused, match="local_models_not_allowed"):
+        opened(site)
+
+
+def test_a_leave_that_is_withdrawn_during_the_job_keeps_the_model(site: Site) -> None:
+    hospital, document = opened(site)
+    consents = [yes_of(document), hospital.agree_to_give(document)]
+    site.edit(lambda text: text.replace("share_local_model = true", "share_local_model = false"))
+    for task in (
+        lambda: hospital.agree_to_give(document),
+        lambda: hospital.give_model(document, consents),
+        lambda: hospital.evaluate_release(document, brought=OwnModels(tuple(consents), {"east": EASTS})),
+    ):
+        with pytest.raises(JobRefused, match="local_models_not_allowed"):
+            task()
+    assert not hospital.ledger().entries().jobs
+
+
+def test_a_job_that_asks_for_no_models_gets_none_and_brings_none(site: Site) -> None:
+    hospital, document = opened(site, evaluation_job())
+    yes = yes_of(document)
+    for task in (lambda: hospital.agree_to_give(document), lambda: hospital.give_model(document, [yes])):
+        with pytest.raises(JobRefused, match="local_models_not_allowed"):
+            task()
+    for brought in (OwnModels((yes,)), OwnModels((), {"east": EASTS})):
+        with pytest.raises(JobRefused, match="foreign_model"):
+            hospital.evaluate_release(document, brought=brought)
+
+
+def test_another_own_model_than_the_agreed_one_does_not_leave(site: Site) -> None:
+    hospital, document = opened(site)
+    consents = [yes_of(document), hospital.agree_to_give(document)]
+    keep_alone(hospital.site.state, JOB, RELEASED)
+    with pytest.raises(JobRefused, match="model_changed"):
+        hospital.give_model(document, consents)
+
+
+def test_an_own_model_of_too_few_patients_does_not_leave(site: Site) -> None:
+    site.edit(lambda text: text.replace("test = 0.4", "test = 0.6").replace("validation = 0.2", "validation = 0.35"))
+    hospital, document = opened(site)
+    consents = [yes_of(document), hospital.agree_to_give(document)]
+    with pytest.raises(JobRefused, match="too_few_patients"):
+        hospital.give_model(document, consents)
+
+
+def test_an_own_model_that_is_no_numbers_is_not_agreed_on(site: Site) -> None:
+    hospital, document = opened(site, own=np.full_like(OWN, np.nan))
+    with pytest.raises(UpdateRefused, match="not_finite"):
+        hospital.agree_to_give(document)
+
+
+def test_a_damaged_own_model_stops_the_job_here(site: Site) -> None:
+    hospital, document = opened(site)
+    (hospital.site.state / "alone" / "ball.npz").write_bytes(b"none")
+    with pytest.raises(StoreError, match="cannot_read"):
+        hospital.agree_to_give(document)
+
+
+@pytest.mark.parametrize(
+    ("signed_for", "brought", "kind", "code"),
+    [
+        (EASTS, {"east": EASTS + np.float32(1e-3)}, JobRefused, "model_changed"),
+        (EASTS, {"west": EASTS}, JobRefused, "model_changed"),
+        (EASTS, {"../east": EASTS}, JobRefused, "model_changed"),
+        (None, {"east": EASTS}, JobRefused, "model_changed"),
+        (EASTS, {"east": EASTS, "north": EASTS}, JobRefused, "model_changed"),
+        (EASTS[:-1], {"east": EASTS[:-1]}, UpdateRefused, "wrong_layout"),
+        (EASTS, {"east": EASTS.astype(np.float64)}, UpdateRefused, "wrong_layout"),
+        (np.full_like(EASTS, np.inf), {"east": np.full_like(EASTS, np.inf)}, UpdateRefused, "not_finite"),
+    ],
+)
+def test_a_model_that_is_not_what_its_hospital_signed_or_not_of_the_network_is_not_run(
+    site: Site, signed_for: Weights | None, brought: dict[str, Weights], kind: type[FedwardError], code: str
+) -> None:
+    hospital, document = opened(site)
+    consents = (yes_of(document, signed_for), hospital.agree_to_give(document))
+    with pytest.raises(kind, match=code):
+        hospital.evaluate_release(document, brought=OwnModels(consents, brought))
+    assert not hospital.ledger().entries().jobs, "what is refused costs nobody anything"
+
+
+def test_models_without_a_yes_of_all_are_not_run(site: Site) -> None:
+    hospital, document = opened(site)
+    for brought in (NO_MODELS, OwnModels((yes_of(document),), {"east": EASTS})):
+        with pytest.raises(JobRefused, match="not_all_agreed"):
+            hospital.evaluate_release(document, brought=brought)
+
+
+@pytest.mark.parametrize(
+    ("training", "task", "hollow"),
+    [
+        (JOB, "lesions", False),
+        (classifying(JOB), "classification", True),
+        (multitasking(JOB, ("nodule",)), "multitask", True),
+    ],
+)
+def test_a_model_of_absurd_numbers_stops_no_hospital(
+    site: Site, training: TrainingJob, task: EvaluatedTask, hollow: bool
+) -> None:
+    """Finite weights may still give scores that are none."""
+    site.edit(lambda text: text.replace('"validation_cases"]', '"validation_cases", "evaluation"]'))
+    job = EvaluationJob.model_validate(MATRIX.model_dump() | {"task": task})
+    hospital, document = opened(site, job, None, training)
+    absurd = np.full_like(initial_weights(training), 3e38)
+    consents = (yes_of(document, absurd), hospital.agree_to_give(document))
+    counted = hospital.evaluate_release(document, brought=OwnModels(consents, {"east": absurd}))
+    assert set(counted.rows) == {"release", "of east"}
+    assert counted.rows["of east"].any() != hollow
+    assert set(numbers_of(site)["models"]) == ({"release"} if hollow else {"release", "of east"})
