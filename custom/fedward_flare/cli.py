@@ -12,31 +12,22 @@ from rich.table import Table
 
 from fedward import __version__, audit_cli, calibrate_cli, cli, privacy_cli, site_cli
 from fedward.cli import JsonFlag, console, explained, output, print_json
-from fedward_flare import provision_cli
+from fedward_flare import provision_cli, release_cli
+from fedward_flare.options import (
+    DEMO_FOLDER,
+    POC_FOLDER,
+    CandidateOption,
+    JobFile,
+    JobId,
+    ReleaseOption,
+    WorkdirOption,
+)
 
 if TYPE_CHECKING:
     from fedward.settings.job import Job
     from fedward_flare.results import FinishedJob
     from fedward_flare.session import Session
     from fedward_flare.workdir import Workdir
-
-POC_FOLDER, DEMO_FOLDER = Path("fedward-poc"), Path("fedward-demo")
-
-WorkdirOption = Annotated[
-    Path,
-    typer.Option("--workdir", envvar="FEDWARD_WORKDIR", file_okay=False, help="The federation's work folder."),
-]
-JobFile = Annotated[Path, typer.Argument(metavar="JOB", exists=True, dir_okay=False, help="A job file (TOML).")]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or its beginning; see: fedward job list")]
-ReleaseOption = Annotated[
-    Path | None,
-    typer.Option("--release", exists=True, file_okay=False, help="The release that a publishing job brings."),
-]
-
-CandidateOption = Annotated[
-    str | None,
-    typer.Option("--candidate", metavar="JOB", help="The finished training job whose model a gate is about."),
-]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,6 +48,8 @@ app.add_typer(site_cli.site, name="site")
 app.add_typer(provision_cli.provision, name="provision")
 app.command("infer")(cli.infer)
 cli.model.command("calibrate")(calibrate_cli.calibrate)
+for name, command in release_cli.COMMANDS.items():
+    cli.model.command(name)(command)
 
 
 def _version(wanted: bool) -> None:
@@ -282,27 +275,6 @@ def job_abort(job_id: JobId, workdir: WorkdirOption = POC_FOLDER) -> None:
     with explained(), _session(workdir) as session:
         session.abort(job_id)
         output.print(f"aborted {job_id}")
-
-
-@cli.model.command("release")
-def model_release(
-    job_id: JobId,
-    workdir: WorkdirOption = POC_FOLDER,
-    without_gate: Annotated[
-        bool, typer.Option("--without-gate", help="Release it although no gate let it pass; its passport says so.")
-    ] = False,
-) -> None:
-    """Sign the best model of a finished training job as the job's next release (the coordinator's command).
-
-    All but the first of a name must have come through the gate: fedward job submit jobs/gate.toml --candidate ID
-
-    Bring it to the hospitals with: fedward job submit jobs/publish.toml --release FOLDER
-    """
-    with explained(), _session(workdir) as session:
-        from fedward_flare.releases import release_job
-
-        finished = session.fetch(job_id)
-        output.print(str(release_job(finished, _workdir(workdir), without_gate=without_gate)), markup=False)
 
 
 def _read_job(file: Path) -> Job:

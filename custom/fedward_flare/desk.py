@@ -16,7 +16,8 @@ from fedward_flare.workdir import FederationState, Workdir, claimed
 def make_desk(project_file: Path, root: Path) -> Workdir:
     """Make the folder of the coordinator whom ``project_file`` names first, in a new or empty folder.
 
-    The kit is packaged into its ``kits``; the release key and its certificate are put into its ``coordinator``.
+    The kit is packaged into its ``kits``. The release key lies in its ``coordinator`` only where coordinator and
+    release officer are one person (else :mod:`fedward_flare.proposals`).
 
     Raises:
         FederationError: ``provision_failed``: see :func:`fedward_flare.enrolment.read_plan`; ``workdir_not_ours``: the

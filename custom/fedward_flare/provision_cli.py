@@ -44,7 +44,7 @@ def coordinator(
         Path, typer.Option("--project-file", exists=True, dir_okay=False, help="What the federation was rendered from.")
     ],
 ) -> None:
-    """Make the coordinator's folder: there fedward job and fedward model release work, with the server elsewhere."""
+    """Make the coordinator's folder: there fedward job and fedward model propose work, with the server elsewhere."""
     with explained():
         from fedward_flare.desk import make_desk
 
@@ -52,8 +52,10 @@ def coordinator(
         state = desk.state()
         for text in (
             f"package the kit of {state.coordinator} into it: nvflare package ... -w {desk.kits}",
-            f"put release.key and release.crt into {desk.coordinator}",
             f"then: fedward job submit JOB --workdir {desk.root}",
+            "the release officer, elsewhere, signs what this writes: "
+            f"fedward model propose JOB --out PROPOSAL --workdir {desk.root}",
+            f"where you are the officer too: release.key and release.crt go into {desk.coordinator}",
         ):
             output.print(text, soft_wrap=True)
 
@@ -87,6 +89,11 @@ def release_request(
         write_bytes(out / "release.key", key)
         write_bytes(out / "release.csr", request, mode=0o644)
         output.print(f"send {out / 'release.csr'} to the authority; {out / 'release.key'} stays here", markup=False)
+        output.print(
+            f"what comes back goes into {out} as release.crt, with rootCA.pem and the coordinator's client.crt as "
+            "coordinator.crt; then: fedward model sign",
+            soft_wrap=True,
+        )
 
 
 @provision.command("release-approve")

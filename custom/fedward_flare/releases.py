@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedward.errors import FederationError, FedwardError, ReleaseRefused
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+from fedward.errors import FederationError, FedwardError, IdentityError, ReleaseRefused
 from fedward.files import write_bytes, write_text
 from fedward.identity.certificates import read_certificate
 from fedward.identity.document import JobDocument, brings_release, parse_document
 from fedward.identity.signing import read_private_key
 from fedward.release.gate import FIRST_RELEASE, GateStatement, gate_statement
 from fedward.release.make import make_release
-from fedward.release.package import read_parts, write_release
+from fedward.release.package import ReleaseParts, read_parts, write_release
 from fedward.release.passport import parse_passport
 from fedward_flare.jobs import DOCUMENT, PreparedJob, started_from
 from fedward_flare.results import FinishedJob, read_record
@@ -65,40 +69,83 @@ def kept_job(job_id: str, workdir: Workdir, *, release: Path | None = None) -> P
     return PreparedJob(document=document, signed=signed, release=release, candidate=candidate)
 
 
+@dataclass(frozen=True)
+class ReleaseKey:
+    """The key that signs releases, with its certificate."""
+
+    key: PrivateKeyTypes
+    certificate: x509.Certificate
+
+
+def read_release_key(folder: Path) -> ReleaseKey:
+    """Read ``release.key`` and ``release.crt`` from a folder.
+
+    Raises:
+        IdentityError: ``unreadable_key`` or ``untrusted_certificate``: one is missing, or is not what it should be.
+    """
+    return ReleaseKey(read_private_key(folder / "release.key"), read_certificate(folder / "release.crt"))
+
+
 def release_job(finished: FinishedJob, workdir: Workdir, *, without_gate: bool = False) -> Path:
     """Sign the best model of a finished training job as the next release of the job's name; give its folder.
+
+    Args:
+        finished: The job.
+        workdir: Where the coordinator's jobs and, here, the release key lie.
+        without_gate: See :func:`signed_release`.
+
+    Raises:
+        FederationError: ``unknown_job``: this coordinator did not submit the job.
+        IdentityError: ``unreadable_key``: the release key lies elsewhere.
+        ReleaseRefused: see :func:`signed_release`.
+    """
+    name = document_of(finished, workdir).job.name
+    if not (workdir.coordinator / "release.key").exists():
+        raise IdentityError(
+            "unreadable_key",
+            f"{workdir.coordinator} has no release.key; hand the job to the release officer: "
+            f"fedward model propose {finished.id[:8]} --out FOLDER",
+        )
+    number = next_number(name, workdir.releases)
+    key = read_release_key(workdir.coordinator)
+    parts = signed_release(finished, workdir, number=number, release_key=key, without_gate=without_gate)
+    folder = workdir.releases / f"{name}-{number}"
+    write_release(folder, parts, mode=0o755)
+    return folder
+
+
+def signed_release(
+    finished: FinishedJob, workdir: Workdir, *, number: int, release_key: ReleaseKey, without_gate: bool = False
+) -> ReleaseParts:
+    """Make a release of the best model of a finished training job.
 
     Every release of a name but the first must have come through the gate.
 
     Args:
         finished: The job.
-        workdir: Where the coordinator's key and jobs lie.
+        workdir: Where the jobs, gates and releases lie that it stands on.
+        number: The release's.
+        release_key: Who signs.
         without_gate: Release it all the same; its passport says so.
 
     Raises:
-        FederationError: ``unknown_job``: this coordinator did not submit the job.
+        FederationError: ``unknown_job``: the job's document is not there.
         ReleaseRefused: ``gate_missing`` or ``gate_blocked``; the job left no model, or descends from a release that
-            the coordinator has no more.
+            is not there.
     """
-    document = _document(finished, workdir)
-    number = _next_number(workdir, document.job.name)
-    model = finished.model.read_bytes() if finished.model else b""
-    gate = FIRST_RELEASE if number == 1 else _gate(finished, workdir, without_gate=without_gate)
+    document = document_of(finished, workdir)
     stands_on = started_from(document.job, workdir)
-    parts = make_release(
-        model,
+    return make_release(
+        finished.model.read_bytes() if finished.model else b"",
         document,
         finished.record,
         number=number,
-        gate=gate,
+        gate=FIRST_RELEASE if number == 1 else _gate(finished, workdir, without_gate=without_gate),
         parent=parse_passport(read_parts(stands_on).passport) if stands_on else None,
         now=datetime.now(UTC),
-        key=read_private_key(workdir.coordinator / "release.key"),
-        certificate=read_certificate(workdir.coordinator / "release.crt"),
+        key=release_key.key,
+        certificate=release_key.certificate,
     )
-    folder = workdir.releases / f"{document.job.name}-{number}"
-    write_release(folder, parts, mode=0o755)
-    return folder
 
 
 def gate_lets_pass(finished: FinishedJob, workdir: Workdir) -> bool:
@@ -107,12 +154,12 @@ def gate_lets_pass(finished: FinishedJob, workdir: Workdir) -> bool:
     Raises:
         FederationError: ``unknown_job``: this coordinator did not submit it.
     """
-    return gate_statement(_document(finished, workdir), finished.record, attempts=1).outcome == "passed"
+    return gate_statement(document_of(finished, workdir), finished.record, attempts=1).outcome == "passed"
 
 
 def _gate(finished: FinishedJob, workdir: Workdir, *, without_gate: bool) -> GateStatement:
     """Give what the latest gate of a job's model says, or that there is none where that is accepted."""
-    asked = [document for document in _documents(workdir) if _is_about(document, finished)]
+    asked = gates_of(finished, workdir)
     latest = max(asked, key=lambda document: document.created, default=None)
     record = read_record(workdir.job(latest.id)) if latest else None
     if latest is None or record is None:
@@ -130,9 +177,14 @@ def _gate(finished: FinishedJob, workdir: Workdir, *, without_gate: bool) -> Gat
     return statement
 
 
-def _is_about(document: JobDocument, finished: FinishedJob) -> bool:
-    named = document.candidate
-    return named is not None and (named.job_id, named.weights_sha256) == (finished.id, finished.record.weights_sha256)
+def gates_of(finished: FinishedJob, workdir: Workdir) -> list[JobDocument]:
+    """Give the documents of every gate that was signed about a job's model."""
+    subject = (finished.id, finished.record.weights_sha256)
+    return [
+        document
+        for document in _documents(workdir)
+        if document.candidate and (document.candidate.job_id, document.candidate.weights_sha256) == subject
+    ]
 
 
 def _documents(workdir: Workdir) -> Iterator[JobDocument]:
@@ -141,15 +193,25 @@ def _documents(workdir: Workdir) -> Iterator[JobDocument]:
             yield parse_document(path.read_bytes())
 
 
-def _document(finished: FinishedJob, workdir: Workdir) -> JobDocument:
+def document_of(finished: FinishedJob, workdir: Workdir) -> JobDocument:
+    """Give the document of a job that the coordinator has signed.
+
+    Raises:
+        FederationError: ``unknown_job``.
+    """
     path = workdir.job(finished.id) / DOCUMENT
     if not path.is_file():
         raise FederationError("unknown_job", f"the coordinator's folder has no {DOCUMENT} of job {finished.id}")
     return parse_document(path.read_bytes())
 
 
-def _next_number(workdir: Workdir, name: str) -> int:
+def numbers_of(name: str, releases: Path) -> dict[int, Path]:
+    """Give the releases of a name in a folder of releases, by number."""
     pattern = re.compile(rf"{re.escape(name)}-(\d+)")
-    folder = workdir.releases
-    matches = [pattern.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
-    return max((int(match[1]) for match in matches if match), default=0) + 1
+    found = [(pattern.fullmatch(path.name), path) for path in releases.iterdir()] if releases.is_dir() else []
+    return {int(match[1]): path for match, path in found if match}
+
+
+def next_number(name: str, *folders: Path) -> int:
+    """Give the number of a name's next release; ``folders`` hold those that there are."""
+    return max((number for folder in folders for number in numbers_of(name, folder)), default=0) + 1

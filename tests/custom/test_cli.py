@@ -29,7 +29,8 @@ run = CliRunner()
         *(
             ["model", name]
             for name in (
-                *("list", "show", "verify", "install", "activate", "calibrate", "rollback", "release"),
+                *("list", "show", "verify", "install", "activate", "calibrate", "rollback"),
+                *("release", "propose", "sign", "adopt"),
                 "train-alone",
             )
         ),

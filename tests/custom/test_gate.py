@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -16,67 +15,31 @@ from nvflare.apis.signal import Signal
 from typer.testing import CliRunner
 
 from fedward.errors import JobRefused, ReleaseRefused, UpdateRefused
-from fedward.federation.best import Best
-from fedward.federation.record import JobRecord, RoundRecord, SiteOutcome
-from fedward.files import write_bytes, write_text
+from fedward.federation.record import JobRecord
 from fedward.identity.document import JobDocument, parse_document
 from fedward.models.initial import initial_weights
-from fedward.models.networks import build
-from fedward.models.weights import layout_of, named
 from fedward.release.gate import CandidateFiles
-from fedward.release.package import MODEL, model_bytes, read_parts, verify_release
+from fedward.release.package import read_parts, verify_release
 from fedward.release.passport import Passport
-from fedward.settings.job import GateJob, Sites, StartFrom, TrainingJob
+from fedward.settings.job import StartFrom, TrainingJob
 from fedward_flare import exchange, tasks, words
 from fedward_flare.cli import app
 from fedward_flare.executors import GateExecutor
-from fedward_flare.jobs import DOCUMENT, PreparedJob, export, prepare
+from fedward_flare.jobs import DOCUMENT, export, prepare
 from fedward_flare.once_controllers import GateController
-from fedward_flare.releases import gate_lets_pass, keep_document, kept_job, release_job
-from fedward_flare.results import RECORD, RESULT, FinishedJob, read_record
+from fedward_flare.releases import gate_lets_pass, kept_job, release_job
+from fedward_flare.results import RESULT, FinishedJob, read_record
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.training_controller import TrainController
 from fedward_flare.workdir import Workdir
+from gate_cases import GATE, SITES, answer, finished, gate_of
 from stub_communicator import Answer, StubCommunicator
-
-GATE = GateJob(kind="gate", name="gate", margin=0.05, sites=Sites(minimum=1, deadline_s=0.5))
-SITES = ("east", "north", "south")
 
 
 @pytest.fixture(autouse=True)
 def _no_jobs_of_others(workdir: Workdir) -> None:
     for folder in (workdir.coordinator / "jobs", workdir.releases):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def finished(job: TrainingJob, workdir: Workdir) -> FinishedJob:
-    """A training job as it lies in the coordinator's folder when it was fetched."""
-    prepared = prepare(job, workdir)
-    keep_document(prepared, workdir)
-    weights = initial_weights(job) + np.float32(0.25)
-    record = JobRecord.begin(prepared.document).with_round(
-        RoundRecord(number=1, seconds=1.0, weights=dict.fromkeys(SITES, 10))
-    )
-    sha256 = hashlib.sha256(weights.tobytes()).hexdigest()
-    record = record.with_best(Best(round_number=1, score=None), sha256).end("completed", None)
-    folder = workdir.job(prepared.document.id)
-    layout = layout_of(build(job.network, task=job.task))
-    write_bytes(folder / MODEL, model_bytes(named(layout, weights)))
-    write_text(folder / RECORD, record.model_dump_json())
-    return FinishedJob(prepared.document.id, record, "FINISHED:COMPLETED", folder, None)
-
-
-def gate_of(trained: FinishedJob, workdir: Workdir) -> PreparedJob:
-    prepared = prepare(GATE, workdir, candidate=trained.folder)
-    keep_document(prepared, workdir)
-    return prepared
-
-
-def answer(prepared: PreparedJob, workdir: Workdir, **codes: str) -> None:
-    """Fetch the gate's record: what each site has said."""
-    said = {site: SiteOutcome(code=codes.get(site, "non_inferior")) for site in SITES}
-    record = JobRecord.begin(prepared.document).with_sites(said).end("completed", None)
-    write_text(workdir.job(prepared.document.id) / RECORD, record.model_dump_json())
 
 
 def passport_of(folder: Path) -> Passport:
