@@ -22,6 +22,9 @@ from fedward.identity.inspection import nobodys_fingerprint
 from fedward.identity.release_identity import PROJECT_NAME
 from fedward_flare.share import shared
 
+#: Writes the locks and the limits into every kit.
+BUILDER = "fedward_flare.provisioning.FedwardBuilder"
+
 _STATIC_FILES = "nvflare.lighter.impl.static_file.StaticFileBuilder"
 _DEFAULT_PORT = 8002
 
@@ -62,8 +65,8 @@ def read_plan(project_file: Path) -> EnrolmentPlan:
     """Read NVFLARE's project file.
 
     Raises:
-        FederationError: ``provision_failed``: it is not one, a name in it cannot be one, or it names no server,
-            hospital or coordinator.
+        FederationError: ``provision_failed``: it is not one, a name in it cannot be one, it names no server, hospital
+            or coordinator, or its kits would have no locks or the server no place for jobs.
     """
     try:
         project = yaml.safe_load(project_file.read_text(encoding="utf-8"))
@@ -79,6 +82,8 @@ def read_plan(project_file: Path) -> EnrolmentPlan:
         raise FederationError("provision_failed", f"{project_file}: expected one server and at least one client")
     if not any(person.get("role") == "lead" for person in participants["admin"]):
         raise FederationError("provision_failed", f"{project_file}: no admin has the role lead: nobody signs jobs")
+    if fault := _builders_fault(builders):
+        raise FederationError("provision_failed", f"{project_file}: builders: {fault}")
     (server,) = participants["server"]
     return EnrolmentPlan(name, server, participants["client"], participants["admin"], builders)
 
@@ -145,6 +150,22 @@ def _require_ports(servers: Sequence[Mapping[str, Any]]) -> None:
     ports = [server[key] for server in servers for key in ("fed_learn_port", "admin_port") if key in server]
     if wrong := [port for port in ports if not isinstance(port, int)]:
         raise ValueError(f"{wrong[0]!r} is not a port")
+
+
+def _builders_fault(builders: Sequence[object]) -> str:
+    """Say why the builders make no kits that can be used; empty where they do."""
+    if unnamed := [one for one in builders if not isinstance(one, Mapping) or not isinstance(one.get("path"), str)]:
+        return f"expected a path in each, found {unnamed[0]!r}"
+    ours = [one for one in builders if isinstance(one, Mapping) and one["path"] == BUILDER]
+    if len(ours) != 1:
+        return f"{BUILDER} stands there {len(ours)} times, expected once: without its locks no kit starts"
+    args = ours[0].get("args") or {}
+    if not isinstance(args, Mapping):
+        return f"args of {BUILDER}: expected a table, found {args!r}"
+    storage = args.get("storage", "/")
+    if not isinstance(storage, str) or not Path(storage).is_absolute():
+        return f"args.storage of {BUILDER}: expected an absolute path, found {storage!r}"
+    return ""
 
 
 def _profile(plan: EnrolmentPlan) -> dict[str, Any]:

@@ -14,11 +14,10 @@ from nvflare.lighter.utils import load_yaml
 
 from fedward.errors import FederationError
 from fedward.settings.federation import FederationSettings
+from fedward_flare.enrolment import BUILDER
 from fedward_flare.quiet import quietly
 from fedward_flare.share import shared
 from fedward_flare.workdir import LOOPBACK, Workdir
-
-_OURS = "fedward_flare.provisioning.FedwardBuilder"
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ def provision(federation: FederationSettings, workdir: Workdir, *, port: int, bu
     settings["name"] = federation.federation.project
     settings["participants"] = participants_of(federation, port)
     for entry in settings["builders"]:
-        if entry["path"] == _OURS:
+        if entry["path"] == BUILDER:
             entry["args"] = {"loopback": True, "storage": str(workdir.root / "server"), **builder}
     shutil.rmtree(workdir.kits / settings["name"] / "prod_00", ignore_errors=True)
     with quietly():

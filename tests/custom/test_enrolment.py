@@ -232,6 +232,32 @@ def test_a_project_file_that_cannot_make_a_federation_is_refused(text: str, word
     assert word in caught.value.detail
 
 
+OURS = "fedward_flare.provisioning.FedwardBuilder"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (OURS, "another.Builder", (OURS, "0 times")),
+        ("nvflare.lighter.impl.cert.CertBuilder", OURS, (OURS, "2 times")),
+        ("/var/lib/fedward-server ", "server ", ("args.storage", "'server'")),
+        ("/var/lib/fedward-server ", "[/var] ", ("args.storage", "['/var']")),
+        ("path: nvflare.lighter.impl.cert.CertBuilder", "module: x", ("expected a path", "'x'")),
+    ],
+)
+def test_a_project_file_whose_kits_could_not_start_is_refused_by_the_field(
+    old: str, new: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    text = shared("provision", "project.yml").read_text()
+    assert old in text
+    (tmp_path / "project.yml").write_text(text.replace(old, new))
+    out = tmp_path / "out"
+    command = ["provision", "render", "--project-file", str(tmp_path / "project.yml"), "--out", str(out)]
+    result = CliRunner().invoke(app, command)
+    assert (result.exit_code, out.exists()) == (1, False)
+    assert [word for word in ("provision_failed", "builders", *words) if word not in result.output] == []
+
+
 def test_render_needs_a_new_folder(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["provision", "render", "--out", str(tmp_path)])
     assert result.exit_code == 1
