@@ -49,6 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "forecast": set(),
     "forgetting": set(),
     "gating": set(),
+    "terminal": {"rich"},
     "cli": {"typer", "rich"},
     "privacy_cli": {"typer", "rich"},
     "audit_cli": {"typer", "rich"},

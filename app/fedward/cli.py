@@ -12,15 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
 from fedward.errors import FedwardError, SettingsError
+from fedward.terminal import VisibleConsole, escaped
 
 if TYPE_CHECKING:
     from fedward.dicom.volume import Verdict
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from fedward.release.package import Release
 
 #: What the program says about itself goes to standard error; what a script may read goes to standard output. A scanner,
-#: a path or a server may write what looks like rich's markup: it is printed as it stands.
-console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-output = Console(highlight=False, markup=False)
+#: a path or a server may write what looks like rich's markup, or steers a terminal: it is printed as it stands.
+console = VisibleConsole(stderr=True, highlight=False, markup=False, soft_wrap=True)
+output = VisibleConsole(highlight=False, markup=False)
 
 #: So many characters of a UID are shown.
 _UID_END = 8
@@ -71,7 +71,7 @@ def progress_bar(what: str) -> Iterator[Any]:
 
 def print_json(value: object) -> None:
     """Print ``value`` as JSON on standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    typer.echo(escaped(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
 
 
 def open_hospital(site_file: Path | None) -> Hospital:
@@ -179,7 +179,9 @@ def data_forget(
 ) -> None:
     """Delete a patient's images, labels, prepared cases and reports from this hospital's folders.
 
-    The privacy ledger keeps its pseudonymous line, and the releases that the patient was part of are listed.
+    Of the reports those below the site file's state are deleted, not those that fedward infer --out has written
+    elsewhere, nor what data convert has written. The privacy ledger keeps its pseudonymous line, and the releases
+    that the patient was part of are listed.
     """
     with explained():
         from fedward.dicom.values import key_of
@@ -198,6 +200,8 @@ def data_forget(
             output.print(f"took part in job {id_}")
         for release in forgotten.releases:
             output.print(f"was part of release {release}: it cannot unlearn; see its passport for what it promises")
+        named = f", named {', '.join(forgotten.series)}" if forgotten.series else ""
+        output.print(f"not deleted: what infer --out and data convert have written elsewhere{named}", soft_wrap=True)
     raise typer.Exit(0 if forgotten.files else 1)
 
 
@@ -295,10 +299,12 @@ def model_train_alone(
     """
     with explained():
         from fedward.evaluation.local_only import keep_alone, train_alone
-        from fedward.settings.job import TrainingJob
+        from fedward.settings.job import Job, TrainingJob
         from fedward.settings.read import read_settings
 
-        settings = read_settings(job, TrainingJob)
+        settings: Job = read_settings(job, cast("type[Any]", Job))
+        if not isinstance(settings, TrainingJob):
+            raise SettingsError("invalid_settings", f"{job}: expected a train job, found one of kind {settings.kind}")
         site = open_hospital(site_file).site
         output.print(f"kept {keep_alone(site.state, settings, train_alone(site, settings))}", markup=False)
 

@@ -20,18 +20,22 @@ class Forgotten:
     Attributes:
         files: Deleted images and labels.
         reports: Deleted reports.
+        series: The ids of the patient's series; what was written of them elsewhere is named by these.
         jobs: The ids of the training jobs that had charged the patient.
         releases: Installed releases of these jobs, and those that descend from one, as NAME-NUMBER.
     """
 
     files: int
     reports: int
+    series: tuple[str, ...]
     jobs: tuple[str, ...]
     releases: tuple[str, ...]
 
 
 def forget(hospital: Hospital, patient_key: str) -> Forgotten:
     """Delete a patient's images, labels, prepared cases and reports; the pseudonymous line in the ledger stays.
+
+    Reports are looked for below the site's ``state`` alone.
 
     Models that were trained on the patient cannot unlearn: the releases are named, for a person to decide.
 
@@ -57,4 +61,4 @@ def forget(hospital: Hospital, patient_key: str) -> Forgotten:
         raise StoreError(error.code, f"{gone}: {error.detail}") from error
     installed = (load_installed(one, state=site.state).passport for one in stored_releases(hospital.database))
     releases = tuple(f"{one.name}-{one.number}" for one in installed if not one.trainings.isdisjoint(jobs))
-    return Forgotten(files, len(reports), jobs, releases)
+    return Forgotten(files, len(reports), tuple(sorted(series)), jobs, releases)

@@ -126,6 +126,8 @@ def poc_status(workdir: WorkdirOption = POC_FOLDER, as_json: JsonFlag = False) -
         found = status(Workdir(workdir.resolve()))
         if as_json:
             print_json({**vars(found), "processes": dict(found.processes), "is_running": found.is_running})
+        elif not found.project:
+            output.print("no federation was made here yet; start one with: fedward poc up")
         else:
             table = Table("process", "runs", "connected", title=f"{found.project}, port {found.port}")
             for name, alive in found.processes.items():

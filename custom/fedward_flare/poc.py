@@ -101,9 +101,15 @@ def status(workdir: Workdir) -> PocStatus:
     """Say what runs in the work folder.
 
     Raises:
-        FederationError: it is not a work folder of fedward.
+        FederationError: it is not a work folder of fedward (``not_running``), or one from which no server is started.
     """
     state = workdir.state()
+    if state.server:
+        raise FederationError(
+            "not_running",
+            f"{workdir.root} is the folder of {state.coordinator} in {state.project}, whose server is {state.server}, "
+            f"port {state.port}; nothing is started from here. See: fedward job list --workdir {workdir.root}",
+        )
     alive = {process.name: processes.is_alive(process) for process in state.processes}
     connected: tuple[str, ...] = ()
     if alive.get("server"):

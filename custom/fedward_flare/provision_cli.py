@@ -68,9 +68,10 @@ def roster(
 ) -> None:
     """Print the roster of a site file, with the fingerprints to compare by another way than the server."""
     with explained():
+        from fedward.terminal import visible
         from fedward_flare.enrolment import roster_lines
 
-        typer.echo(roster_lines(certificates), nl=False)
+        typer.echo(visible(roster_lines(certificates)), nl=False)
 
 
 @provision.command("release-request")

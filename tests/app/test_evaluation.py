@@ -132,6 +132,15 @@ def test_a_hospital_trains_a_model_of_its_own_to_hold_the_release_against(site: 
     assert models["local"]["means"]["dice"] != models["release"]["means"]["dice"]
 
 
+def test_only_a_training_is_done_alone_and_the_kind_that_was_found_is_named(site: Site) -> None:
+    job = site.folder / "job.toml"
+    job.write_text('kind = "infer"\nname = "look"\nsites = { minimum = 1, deadline_s = 60 }\n')
+    shown = CliRunner().invoke(app, ["model", "train-alone", str(job), "--site", str(site.site_file)])
+    assert shown.exit_code == 1
+    assert "expected a train job, found one of kind infer" in " ".join(shown.output.split())
+    assert "fault" not in shown.output
+
+
 def test_sharing_needs_the_leave_to_go_without_privacy(tmp_path: Path) -> None:
     site = with_held_out(make_site(tmp_path), shares=True)
     site.edit(lambda text: text.replace("allow_non_private = true", "allow_non_private = false"))

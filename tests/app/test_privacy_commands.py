@@ -174,8 +174,12 @@ def test_a_patient_of_a_nifti_folder_is_forgotten_at_a_hospital_that_has_dicom_t
     assert run(site, "data", "forget", "north00", "--nifti", "--yes").exit_code == 0
     assert not image.exists()
     assert all(path.exists() for path in written.paths), "the DICOM patient of that id is another one"
-    assert run(site, "data", "forget", "north00", "--yes").exit_code == 0
+    forgotten = run(site, "data", "forget", "north00", "--yes")
+    assert forgotten.exit_code == 0
     assert not any(path.exists() for path in written.paths)
+    said = " ".join(forgotten.output.split())
+    assert "not deleted: what infer --out and data convert have written elsewhere, named" in said
+    assert written.series_instance_uid in said
 
 
 def test_forgetting_says_what_is_deleted_where_the_ledger_cannot_be_read(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,7 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from dicom_series import write_series
+from fedward.cli import output
+from fedward.federation.record import JobRecord, SiteOutcome
 from fedward_flare.cli import app
+from fedward_flare.tables import job_table
+from fedward_flare.workdir import claimed
 from support import ROOT, shared_data
 
 run = CliRunner()
@@ -85,6 +90,23 @@ def test_a_demo_in_a_used_folder_is_refused_and_changes_nothing(tmp_path: Path) 
     assert result.exit_code == 1
     assert "workdir_in_use" in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_the_status_of_a_folder_without_a_federation_is_a_sentence(tmp_path: Path) -> None:
+    with claimed(tmp_path / "work"):
+        pass
+    result = run.invoke(app, ["poc", "status", "--workdir", str(tmp_path / "work")])
+    assert result.exit_code == 1
+    assert result.output == "no federation was made here yet; start one with: fedward poc up\n"
+
+
+def test_a_server_that_would_steer_the_terminal_is_printed_visibly(capsys: pytest.CaptureFixture[str]) -> None:
+    steering = "\x1b[2J\x9b1A"
+    record = JobRecord(id="0" * 32, name=f"job{steering}", kind="infer", asked=("north",))
+    output.print(job_table(record.with_sites({"north": SiteOutcome(code=f"done{steering}")})))
+    assert re.search("[\x1b\x9b]", shown := capsys.readouterr().out) is None
+    assert "job\u241b[2J" in shown
+    assert "done\u241b[2J" in shown
 
 
 def test_a_maker_that_looks_like_markup_is_printed_as_it_stands(tmp_path: Path) -> None:

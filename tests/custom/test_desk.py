@@ -6,10 +6,12 @@ import stat
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from fedward.errors import FederationError
 from fedward.settings.federation import read_federation
 from fedward_flare import poc
+from fedward_flare.cli import app
 from fedward_flare.desk import make_desk
 from fedward_flare.session import connect
 from fedward_flare.share import shared
@@ -48,6 +50,17 @@ def test_no_local_federation_is_started_in_it(tmp_path: Path) -> None:
         poc.up(federation, workdir)
     assert "server.fedward.example" in caught.value.detail
     assert list(desk.kits.iterdir()) == []
+
+
+def test_the_status_of_its_federation_is_elsewhere_and_says_so(tmp_path: Path) -> None:
+    desk = make_desk(PROJECT, tmp_path / "desk")
+    for words in ([], ["--json"]):
+        shown = CliRunner().invoke(app, ["poc", "status", "--workdir", str(desk.root), *words])
+        said = " ".join(shown.output.split())
+        assert shown.exit_code == 1
+        assert "server.fedward.example" in said
+        assert "nothing is started from here" in said
+        assert "connected" not in said
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -51,6 +51,15 @@ def test_a_folder_that_others_may_read_is_narrowed(tmp_path: Path) -> None:
     assert mode(tmp_path / "state") == 0o700
 
 
+def test_a_file_in_the_place_of_the_folder_is_named_by_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a letter")
+    with pytest.raises(StoreError, match="cannot_write") as caught:
+        Database.open(tmp_path / "state")
+    assert "state in the site file" in caught.value.detail
+    assert str(tmp_path / "state") in caught.value.detail
+    assert (tmp_path / "state").read_text() == "a letter"
+
+
 @pytest.mark.parametrize(("what", "bits"), [("", 0o720), ("", 0o702), (FILE_NAME, 0o640), (FILE_NAME, 0o604)])
 def test_what_others_may_have_changed_is_refused(tmp_path: Path, what: str, bits: int) -> None:
     Database.open(tmp_path / "state").close()
