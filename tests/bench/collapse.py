@@ -281,13 +281,12 @@ def run(folder: Path, *, workers: int, rounds: int, only: tuple[str, ...]) -> di
         found = {name: job.get() for name, job in models.items()}
     pooled, local = references.pop("pool"), references
     algorithms = {name: {**one, **verdict(pooled, local, one)} for name, one in found.items()}
-    best = max(algorithms, key=lambda name: algorithms[name]["dice"])
+    best = max(algorithms, key=lambda name: (algorithms[name]["passes"], algorithms[name]["dice"]))
     return {
         "pooled": pooled,
         "local": local,
         "algorithms": algorithms,
         "best": best,
-        "best_passes": algorithms[best]["passes"],
         "passing": [name for name, one in algorithms.items() if one["passes"]],
         "patients": {name: hospital.patients for name, hospital in HOSPITALS.items()},
         "steps_per_hospital": job_of({}, rounds).training.total_steps,
