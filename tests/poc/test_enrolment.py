@@ -77,16 +77,23 @@ def status_of_a_job_in_hocon(session: Session, workdir: Workdir, folder: Path) -
 
 
 def desk_of(workdir: Workdir, root: Path) -> Workdir:
-    """Make the coordinator's folder as on a machine of its own: with the kit and the release key, and nothing else."""
+    """Make the coordinator's folder as on a machine of its own: with the kit, and nothing else."""
     desk = make_desk(workdir.root / "project.yml", root)
     coordinator = desk.state().coordinator
     shutil.copytree(workdir.kit(coordinator), desk.kit(coordinator))
+    return desk
+
+
+def officer_of(workdir: Workdir, desk: Workdir, folder: Path) -> Path:
+    """Make the release officer's folder: the release key, and whom the officer trusts."""
     authority = workdir.root / "ca"
     root_key, certificate = read_private_key(authority / "rootCA.key"), read_certificate(authority / "rootCA.pem")
     key, release = make_release_identity(desk.state().project, root_key, certificate)  # type: ignore[arg-type]
-    write_bytes(desk.coordinator / "release.key", key)
-    write_bytes(desk.coordinator / "release.crt", release)
-    return desk
+    write_bytes(folder / "release.key", key)
+    write_bytes(folder / "release.crt", release)
+    shutil.copyfile(authority / "rootCA.pem", folder / "rootCA.pem")
+    shutil.copyfile(desk.kit(desk.state().coordinator) / "startup" / "client.crt", folder / "coordinator.crt")
+    return folder
 
 
 def typed(*words: str) -> str:
@@ -95,16 +102,20 @@ def typed(*words: str) -> str:
     return done.stdout
 
 
-def release_from(desk: Workdir, folder: Path) -> JobRecord:
-    """Train and sign a release with the coordinator's commands alone; give the training's record."""
+def release_from(desk: Workdir, officer: Path, folder: Path) -> JobRecord:
+    """Train and sign a release with the commands of coordinator and officer alone; give the training's record."""
     folder.mkdir()
     job = training_job(minimum=2, rounds=1, steps=1).model_dump(mode="json", exclude_none=True)
     (folder / "job.toml").write_text(tomlkit.dumps(job))
     submitted = typed("job", "submit", str(folder / "job.toml"), "--workdir", str(desk.root), "--watch")
     job_id = submitted.split()[0]
     assert job_id in typed("job", "list", "--workdir", str(desk.root), "--json")
-    released = Path("".join(typed("model", "release", job_id, "--workdir", str(desk.root)).split()))
-    assert released == desk.releases / f"{job['name']}-1"
+    proposal = folder / "proposal"
+    typed("model", "propose", job_id, "--out", str(proposal), "--workdir", str(desk.root))
+    typed("model", "sign", str(proposal), "--officer", str(officer))
+    signed = officer / "releases" / f"{job['name']}-1"
+    released = Path("".join(typed("model", "adopt", str(signed), "--workdir", str(desk.root)).split()))
+    assert released == desk.releases / signed.name
     assert "its three files agree" in typed("model", "verify", str(released))
     record = read_record(desk.job(job_id))
     assert record is not None
@@ -142,7 +153,8 @@ def test_parties_that_enrolled_themselves_train_together(tmp_path: Path) -> None
                     if connection.status == psutil.CONN_LISTEN
                 }
                 assert listeners == {"127.0.0.1"}
-                record = release_from(desk_of(workdir, tmp_path / "desk"), tmp_path / "submitted")
+                desk = desk_of(workdir, tmp_path / "desk")
+                record = release_from(desk, officer_of(workdir, desk, tmp_path / "officer"), tmp_path / "submitted")
                 assert (record.status, set(record.rounds[0].weights)) == ("completed", set(NAMES))
                 assert "FAILED_TO_RUN" in status_of_a_job_in_hocon(session, workdir, tmp_path / "job")
             with connect(workdir, as_operator=True, timeout_s=20.0) as operator:
