@@ -156,7 +156,7 @@ def told(recording: Recording, recorded: object) -> Recording:
     aborted = federation.submit(training_job(steps=2000, rounds=50))
     time.sleep(12)
     session.abort(aborted)
-    assert session.watch(aborted, timeout_s=60).record.status == "aborted"
+    assert session.watch(aborted, timeout_s=180).record.status == "aborted"
     return recording
 
 
