@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
+from fedward.evaluation.outcome import EvaluationOutcome
 from fedward.federation.record import JobRecord
 from fedward.site_ckks import SiteCkks
 from fedward.site_sum import SiteSum
 from fedward_flare import sum_exchange, tasks
 from fedward_flare.controllers import JobController
-from fedward_flare.results import RESULT
+from fedward_flare.evaluation_controller import EvaluationController
+from fedward_flare.results import EVALUATION, RESULT
 from fedward_flare.workdir import Workdir
 from stub_communicator import Site, StubCommunicator
 
@@ -55,12 +58,12 @@ class Engine:
         return {} if answer is None else {site: answer}
 
 
-def serve(module: str, folder: Path, workdir: Workdir, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the controllers of ``fedward_flare.<module>`` find folder and root certificate of a server's process."""
+def serve(folder: Path, workdir: Workdir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the controllers find folder and root certificate of a server's process."""
     certificate = workdir.kit("server") / "startup" / "rootCA.pem"
     monkeypatch.setattr("fedward_flare.controllers.run_folder", lambda _: folder)
-    monkeypatch.setattr(f"fedward_flare.{module}.server_folder", lambda _: folder / "server")
-    monkeypatch.setattr(f"fedward_flare.{module}.root_certificate", lambda _: certificate)
+    monkeypatch.setattr("fedward_flare.summing_controller.server_folder", lambda _: folder / "server")
+    monkeypatch.setattr("fedward_flare.summing_controller.root_certificate", lambda _: certificate)
     monkeypatch.setattr("fedward_flare.controllers._DIRECT_S", 1.0)
 
 
@@ -75,3 +78,18 @@ def run_job(controller: JobController, folder: Path) -> JobRecord:
     controller.start_controller(FLContext())
     controller.control_flow(Signal(), FLContext())
     return JobRecord.model_validate_json((folder / RESULT / "result.json").read_bytes())
+
+
+@dataclass
+class EvaluationRun:
+    """One evaluation, the stand-ins of its hospitals by name, and what came of it."""
+
+    sites: dict[str, Any]
+    controller: EvaluationController
+    folder: Path
+
+    def go(self) -> JobRecord:
+        return run_job(self.controller, self.folder)
+
+    def outcome(self) -> EvaluationOutcome:
+        return EvaluationOutcome.model_validate_json((self.folder / RESULT / EVALUATION).read_bytes())

@@ -24,7 +24,7 @@ from fedward.identity.document import JobDocument
 from fedward.privacy.accounting import epsilon
 from fedward.privacy.head import Head
 from fedward.privacy.ledger import JobId, Ledger
-from fedward.privacy.mechanisms import Gaussian, Mechanism, Unprotected
+from fedward.privacy.mechanisms import Gaussian, Spend, Unprotected
 from fedward.privacy.plan import Spent
 from fedward.privacy.sealed import Answer, answer_once
 from fedward.randomness import Secret, add_noise
@@ -183,16 +183,7 @@ class SiteCounts(SummedAtSite):
                 values |= {f"{row}.{place}": value for place, value in enumerate(counts.tolist())}
             return Answer(None, WEIGHT_STEP, values)
 
-        return answer_once(
-            self.ledger,
-            _folder(self.site, self.document),
-            vault=Vault.open(self.site.sealing_key),
-            job_id=self.document.id,
-            number=ONLY_ROUND,
-            model_sha256=self.model_sha256,
-            spend=self._spend(groups),
-            make=make,
-        )
+        return self._sealed(ONLY_ROUND, spend=self._spend(groups), make=make)
 
     def seal_model(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
         """Charge those whom the hospital's own model was trained on, and seal it; asked again, give the same.
@@ -200,16 +191,8 @@ class SiteCounts(SummedAtSite):
         Raises:
             JobRefused, StoreError: see :func:`answer_once`; the job's cost has been reserved.
         """
-        answer = answer_once(
-            self.ledger,
-            _folder(self.site, self.document),
-            vault=Vault.open(self.site.sealing_key),
-            job_id=self.document.id,
-            number=MODEL_ROUND,
-            model_sha256=self.model_sha256,
-            spend={TRAIN: (Unprotected(),)},
-            make=lambda: Answer(weights, WEIGHT_STEP, {}),
-        )
+        spend: Spend = {TRAIN: (Unprotected(),)}
+        answer = self._sealed(MODEL_ROUND, spend=spend, make=lambda: Answer(weights, WEIGHT_STEP, {}))
         return weights if answer.update is None else answer.update
 
     def leaving(self, answer: Answer, boxes: Sequence[Box]) -> Counted:
@@ -234,7 +217,19 @@ class SiteCounts(SummedAtSite):
         """Give the groups that must not be small: an own model of few patients stays where it is."""
         return (TEST, TRAIN) if self.job.local_models and TRAIN in groups.values() else (TEST,)
 
-    def _spend(self, groups: Collection[str]) -> dict[str, tuple[Mechanism, ...]]:
+    def _sealed(self, number: int, *, spend: Spend, make: Callable[[], Answer]) -> Answer:
+        return answer_once(
+            self.ledger,
+            _folder(self.site, self.document),
+            vault=Vault.open(self.site.sealing_key),
+            job_id=self.document.id,
+            number=number,
+            model_sha256=self.model_sha256,
+            spend=spend,
+            make=make,
+        )
+
+    def _spend(self, groups: Collection[str]) -> Spend:
         return {
             group: (Unprotected(),) if group in self.unprotected else (self.noised,) for group in sorted(set(groups))
         }

@@ -9,7 +9,7 @@ import math
 import os
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from nvflare.apis.signal import Signal
 from nvflare.apis.workspace import Workspace
 
 from fedward.errors import FedwardError, Stopped
-from fedward.federation.record import JobRecord
+from fedward.federation.record import JobRecord, SiteOutcome
 from fedward.files import write_text
 from fedward.identity.document import JobDocument, parse_document
 from fedward_flare import exchange
@@ -32,6 +32,9 @@ from fedward_flare.progress import PROGRESS_TOPIC, pack_progress
 from fedward_flare.results import RECORD, RESULT
 from fedward_flare.signed import decode_signed_job
 from fedward_flare.workdir import SERVER_STATE
+
+Context = tuple[Signal, FLContext]
+Receive = Callable[[str, Shareable], None]
 
 #: How often (s) NVFLARE looks at its tasks; its constructor's argument for this has no effect.
 _TASK_CHECK_PERIOD_S = 0.02
@@ -100,9 +103,9 @@ class JobController(Controller):
         name: str,
         message: Shareable,
         *,
-        receive: Callable[[str, Shareable], None],
+        receive: Receive,
         is_complete: Callable[[], bool],
-        context: tuple[Signal, FLContext],
+        context: Context,
         targets: Collection[str] = (),
     ) -> None:
         """Send one task to sites of the job and wait until ``is_complete`` or the job's deadline.
@@ -133,12 +136,56 @@ class JobController(Controller):
         finally:
             self.cancel_task(task)
 
+    def _ask_everybody(
+        self,
+        name: str,
+        message: Shareable,
+        judge: Callable[[str, Shareable], SiteOutcome],
+        context: Context,
+    ) -> dict[str, SiteOutcome]:
+        """Send one task to every site of the job; the record names what each has done, and who was silent.
+
+        Args:
+            name: The task's name.
+            message: What each site gets.
+            judge: Gives what a site's answer amounts to; the code of an error of ours stands for itself.
+            context: NVFLARE's abort signal and context.
+
+        Returns:
+            The outcome of each site that answered.
+
+        Raises:
+            Stopped: the job was aborted.
+        """
+        outcomes: dict[str, SiteOutcome] = {}
+
+        def receive(site: str, answer: Shareable) -> None:
+            try:
+                outcomes[site] = judge(site, answer)
+            except FedwardError as error:
+                outcomes[site] = SiteOutcome(code=error.code)
+            self._record = self._record.with_sites(outcomes)
+
+        self._ask(
+            name,
+            message,
+            receive=receive,
+            is_complete=lambda: len(outcomes) == len(self._document.sites),
+            context=context,
+        )
+        self._note_silent(outcomes)
+        return outcomes
+
+    def _note_silent(self, outcomes: Mapping[str, SiteOutcome]) -> None:
+        silent = {site: SiteOutcome(code="deadline_missed") for site in self._document.sites if site not in outcomes}
+        self._record = self._record.with_sites({**outcomes, **silent})
+
     def _ask_directly(
         self,
         topic: str,
         message: Shareable,
         targets: Collection[str],
-        receive: Callable[[str, Shareable], None],
+        receive: Receive,
         abort_signal: Signal,
     ) -> None:
         """Send a message straight to sites' running job processes and wait until each has answered, or not in time.

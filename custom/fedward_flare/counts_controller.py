@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
-from nvflare.apis.signal import Signal
 
-from fedward.errors import FedwardError, RoundFailed
+from fedward.errors import RoundFailed
 from fedward.evaluation.outcome import model_of
 from fedward.federation.ckks import Encrypted
 from fedward.federation.consent import NO_MODELS, OwnModels
 from fedward.federation.record import SiteOutcome
 from fedward.federation.secure_job import count_names
 from fedward.federation.secure_messages import Masked
-from fedward.identity.certificates import read_certificate
 from fedward.settings.job import EvaluationJob
 from fedward.site_counts import ONLY_ROUND, Counted, Counts
 from fedward_flare import counts_exchange, exchange
-from fedward_flare.checkpoint import FOLDER, Checkpoint
-from fedward_flare.ckks_rounds import CkksRounds
-from fedward_flare.controllers import JobController, root_certificate, server_folder
-from fedward_flare.heads import HEADS, SeenHeads
-from fedward_flare.sum_rounds import Carriers, SumRounds
-
-Context = tuple[Signal, FLContext]
-Receive = Callable[[str, Shareable], None]
-
-#: A sum is tried so many times.
-_ATTEMPTS = 3
-
-#: What another set-up may mend: somebody was lost between sending a vector and opening the shares.
-_WORTH_ANOTHER_ATTEMPT = frozenset({"too_few_votes", "too_few_shares", "sum_unreadable"})
+from fedward_flare.controllers import Context
+from fedward_flare.heads import SeenHeads
+from fedward_flare.summing_controller import SummingController
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +39,7 @@ class Tally:
     failures: Mapping[str, str] = field(default_factory=dict)
 
 
-class CountsController(JobController):
+class CountsController(SummingController):
     """Asks every site once and adds up what comes."""
 
     def _tally(
@@ -80,30 +66,13 @@ class CountsController(JobController):
             RoundFailed: fewer sites than the job's minimum are in the sum, or it cannot be opened.
             Stopped: the job was aborted.
         """
-        folder = server_folder(context[1])
-        heads = SeenHeads(folder / HEADS)
-        checkpoint = Checkpoint(folder / FOLDER / self._document.id)
-        sums: SumRounds | None = None
-        if job.exchange.mode != "plain":
-            root = read_certificate(root_certificate(context[1]))
-            kind = SumRounds if job.exchange.mode == "secure-sum" else CkksRounds
-            sums = kind(self._document, job, size=size, root=root, next_attempt=checkpoint.next_attempt)
+        checkpoint = self._checkpoint_at(context[1])
+        self._open_sums(job, size=size, checkpoint=checkpoint, fl_ctx=context[1])
+        heads = self._heads_at(context[1])
         try:
-            for attempt in range(1, _ATTEMPTS + 1):
-                try:
-                    return self._try(
-                        task,
-                        size,
-                        model_sha256,
-                        sums=sums,
-                        heads=heads,
-                        context=context,
-                        brought=brought,
-                    )
-                except RoundFailed as error:
-                    if sums is None or error.code not in _WORTH_ANOTHER_ATTEMPT or attempt == _ATTEMPTS:
-                        raise
-            raise RoundFailed("sum_unreadable", "no attempt was made")
+            return self._summed(
+                lambda: self._try(task, size, model_sha256, heads=heads, context=context, brought=brought)
+            )
         finally:
             checkpoint.remove()
 
@@ -121,36 +90,27 @@ class CountsController(JobController):
         size: int,
         model_sha256: str,
         *,
-        sums: SumRounds | None,
         heads: SeenHeads,
         context: Context,
         brought: OwnModels,
     ) -> Tally:
+        sums = self._sums
         answers: dict[str, Counted] = {}
-        outcomes: dict[str, SiteOutcome] = {}
 
-        def take(site: str, answer: Shareable) -> str:
+        def judge(site: str, answer: Shareable) -> SiteOutcome:
             code = exchange.failure_of(answer)
             if code is not None:
-                return code
+                return SiteOutcome(code=code)
             others = {model_of(other) for other in brought.models if other != site}
             counted = counts_exchange.unpack_counted(answer, size=size, others=others)
             self._check(site, counted)
             if sums is not None:
                 failure = sums.receive(site, _hidden(counted))
                 if failure is not None:
-                    return failure.code
+                    return SiteOutcome(code=failure.code)
             heads.note(site, counted.head)
             answers[site] = counted
-            return "done"
-
-        def receive(site: str, answer: Shareable) -> None:
-            try:
-                code = take(site, answer)
-            except FedwardError as error:
-                code = error.code
-            outcomes[site] = SiteOutcome(code=code)
-            self._record = self._record.with_sites(outcomes)
+            return SiteOutcome(code="done")
 
         message = counts_exchange.pack_ask(heads.known, brought)
         carriers = self._carriers(context)
@@ -162,14 +122,7 @@ class CountsController(JobController):
                 raise
             sums.open_round(ONLY_ROUND, model_sha256)
             message = sums.complete(message)
-        self._ask(
-            task,
-            message,
-            receive=receive,
-            is_complete=lambda: len(outcomes) == len(self._document.sites),
-            context=context,
-        )
-        self._note_silent(outcomes)
+        self._ask_everybody(task, message, judge, context)
         if len(answers) < self._document.job.sites.minimum:
             raise RoundFailed("too_few_sites", f"{len(answers)} sites have counted: {', '.join(sorted(answers))}")
         failures = {site: one.code for site, one in self._record.sites.items() if site not in answers}
@@ -178,34 +131,6 @@ class CountsController(JobController):
             return Tally(np.sum(seen, axis=0), answers, failures)
         metrics = sums.finish(ONLY_ROUND, carriers).metrics
         return Tally(np.array([metrics[name] for name in count_names(size)]), answers, failures)
-
-    def _note_silent(self, outcomes: Mapping[str, SiteOutcome]) -> None:
-        silent = {site: SiteOutcome(code="deadline_missed") for site in self._document.sites if site not in outcomes}
-        self._record = self._record.with_sites({**outcomes, **silent})
-
-    def _carriers(self, context: Context) -> Carriers:
-        """Give the ways in which the encrypted sum's messages travel."""
-
-        def task(name: str, message: Shareable, targets: Collection[str], receive: Receive) -> None:
-            answered: set[str] = set()
-
-            def take(site: str, answer: Shareable) -> None:
-                answered.add(site)
-                receive(site, answer)
-
-            self._ask(
-                name,
-                message,
-                receive=take,
-                is_complete=lambda: set(targets) <= answered,
-                context=context,
-                targets=targets,
-            )
-
-        def direct(topic: str, message: Shareable, targets: Collection[str], receive: Receive) -> None:
-            self._ask_directly(topic, message, targets, receive, context[0])
-
-        return Carriers(task=task, direct=direct)
 
 
 def _hidden(counted: Counted) -> Masked | Encrypted | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
-from fedward.errors import FedwardError, ModelError, RoundFailed, UpdateRefused
+from fedward.errors import ModelError, RoundFailed, UpdateRefused
 from fedward.evaluation.outcome import EvaluationOutcome, models_at
 from fedward.evaluation.sheet import sheet_of
 from fedward.federation.consent import NO_MODELS, Consent, OwnModels, Weights, hash_model
@@ -18,7 +18,8 @@ from fedward.files import write_text
 from fedward.settings.job import EvaluationJob
 from fedward.site_counts import Counted
 from fedward_flare import exchange, models_exchange, tasks
-from fedward_flare.counts_controller import Context, CountsController, Tally
+from fedward_flare.controllers import Context, Receive
+from fedward_flare.counts_controller import CountsController, Tally
 from fedward_flare.results import EVALUATION
 
 #: What a site has done that has said yes, or given its model.
@@ -79,28 +80,16 @@ class EvaluationController(CountsController):
         self._ask_all(tasks.GIVE_TASK, models_exchange.pack_consents(consents), give, context)
         return OwnModels(consents, models)
 
-    def _ask_all(self, task: str, message: Shareable, take: Callable[[str, Shareable], None], context: Context) -> None:
+    def _ask_all(self, task: str, message: Shareable, take: Receive, context: Context) -> None:
         """Send a task to every site and note each one's code in the record."""
-        outcomes: dict[str, SiteOutcome] = {}
 
-        def receive(site: str, answer: Shareable) -> None:
+        def judge(site: str, answer: Shareable) -> SiteOutcome:
             code = exchange.failure_of(answer)
-            try:
-                if code is None:
-                    take(site, answer)
-            except FedwardError as error:
-                code = error.code
-            outcomes[site] = SiteOutcome(code=code or AGREED)
-            self._record = self._record.with_sites(outcomes)
+            if code is None:
+                take(site, answer)
+            return SiteOutcome(code=code or AGREED)
 
-        self._ask(
-            task,
-            message,
-            receive=receive,
-            is_complete=lambda: len(outcomes) == len(self._document.sites),
-            context=context,
-        )
-        self._note_silent(outcomes)
+        self._ask_everybody(task, message, judge, context)
 
     def _check(self, site: str, counted: Counted) -> None:
         if not set(counted.rows) <= models_at(site, self._brought.models):

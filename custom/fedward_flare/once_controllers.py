@@ -8,12 +8,12 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
-from fedward.errors import FedwardError, RoundFailed
+from fedward.errors import RoundFailed
 from fedward.federation.record import SiteOutcome
 from fedward.release.gate import NON_INFERIOR, NOT_SHOWN
 from fedward.release.package import read_parts
 from fedward_flare import exchange, tasks
-from fedward_flare.controllers import JobController, application_folder
+from fedward_flare.controllers import Context, JobController, application_folder
 from fedward_flare.jobs import CANDIDATE, RELEASE, read_candidate
 from fedward_flare.words import INTERNAL_ERROR
 
@@ -26,41 +26,20 @@ _ANSWERS = frozenset({DONE, NON_INFERIOR, NOT_SHOWN})
 class _OnceController(JobController):
     """Sends one task, and fails the job when fewer sites than its minimum have done it."""
 
-    def _send_once(self, name: str, message: Shareable, *, context: tuple[Signal, FLContext]) -> None:
-        outcomes = self._gather(name, message, read=_counted, context=context)
+    def _send_once(self, name: str, message: Shareable, *, context: Context) -> None:
+        outcomes = self._ask_everybody(name, message, _reading(_counted), context)
         done = [site for site, outcome in outcomes.items() if outcome.code == DONE]
         if len(done) < self._document.job.sites.minimum:
             raise RoundFailed("too_few_sites", f"{len(done)} sites have done it: {', '.join(sorted(done)) or 'none'}")
 
-    def _gather(
-        self, name: str, message: Shareable, *, read: Read, context: tuple[Signal, FLContext]
-    ) -> dict[str, SiteOutcome]:
-        """Send the task, wait, and give what each site that answered has done; the record names the silent too."""
-        outcomes: dict[str, SiteOutcome] = {}
 
-        def receive(site: str, answer: Shareable) -> None:
-            outcomes[site] = _outcome(answer, read)
-            self._record = self._record.with_sites(outcomes)
-
-        self._ask(
-            name,
-            message,
-            receive=receive,
-            is_complete=lambda: len(outcomes) == len(self._document.sites),
-            context=context,
-        )
-        silent = {site: SiteOutcome(code="deadline_missed") for site in self._document.sites if site not in outcomes}
-        self._record = self._record.with_sites({**outcomes, **silent})
-        return outcomes
-
-
-class GateController(_OnceController):
+class GateController(JobController):
     """Sends the candidate to every site and keeps each one's bit, or why there is none; the coordinator judges."""
 
     def _run(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         files = read_candidate(application_folder(fl_ctx) / CANDIDATE)
         message = exchange.pack_candidate(files)
-        self._gather(tasks.GATE_TASK, message, read=_judged, context=(abort_signal, fl_ctx))
+        self._ask_everybody(tasks.GATE_TASK, message, _reading(_judged), (abort_signal, fl_ctx))
 
 
 class PublishController(_OnceController):
@@ -78,15 +57,15 @@ class InferenceController(_OnceController):
         self._send_once(tasks.INFER_TASK, Shareable(), context=(abort_signal, fl_ctx))
 
 
-def _outcome(answer: Shareable, read: Read) -> SiteOutcome:
-    failure = exchange.failure_of(answer)
-    if failure is not None:
+def _reading(read: Read) -> Callable[[str, Shareable], SiteOutcome]:
+    def judge(_: str, answer: Shareable) -> SiteOutcome:
+        failure = exchange.failure_of(answer)
+        if failure is None:
+            return read(answer)
         # A failure is never an answer, whatever it calls itself.
         return SiteOutcome(code=INTERNAL_ERROR if failure in _ANSWERS else failure)
-    try:
-        return read(answer)
-    except FedwardError as error:
-        return SiteOutcome(code=error.code)
+
+    return judge
 
 
 def _counted(answer: Shareable) -> SiteOutcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,6 @@ from fedward.federation.secure_job import sums_at_the_end
 from fedward.federation.secure_messages import Masked
 from fedward.files import write_bytes
 from fedward.hospital import Evaluated, TrainedRound
-from fedward.identity.certificates import read_certificate
 from fedward.inference.load import flat_weights
 from fedward.models.initial import initial_weights
 from fedward.models.networks import build
@@ -40,30 +39,20 @@ from fedward.settings.algorithms import Scaffold
 from fedward.settings.job import TrainingJob
 from fedward.training.optimiser import local_distance
 from fedward_flare import exchange, tasks
-from fedward_flare.checkpoint import FOLDER, Checkpoint, Committed
-from fedward_flare.ckks_rounds import CkksRounds
-from fedward_flare.controllers import JobController, application_folder, root_certificate, server_folder
-from fedward_flare.heads import HEADS, SeenHeads
+from fedward_flare.checkpoint import Checkpoint, Committed
+from fedward_flare.controllers import Context, application_folder
+from fedward_flare.heads import SeenHeads
 from fedward_flare.jobs import RELEASE
 from fedward_flare.results import CURVES, MODEL
-from fedward_flare.sum_rounds import Carriers, SumRounds
+from fedward_flare.summing_controller import SummingController
 
 Weights = NDArray[np.float32]
-Context = tuple[Signal, FLContext]
 Metrics = Mapping[str, Mapping[str, float]]
-
-Receive = Callable[[str, Shareable], None]
-
-#: A round of an encrypted sum is tried so many times.
-_ATTEMPTS = 3
-
-#: What another set-up may mend: somebody was lost between sending a vector and opening the shares.
-_WORTH_ANOTHER_ATTEMPT = frozenset({"too_few_votes", "too_few_shares", "sum_unreadable"})
 
 _SCORE, _FALSE_POSITIVES = "validation_score", "validation_false_positives"
 
 
-class TrainController(JobController):
+class TrainController(SummingController):
     """Trains one model over the job's sites."""
 
     def __init__(self, signed_job: str) -> None:
@@ -76,22 +65,16 @@ class TrainController(JobController):
         self._participation = Participation(sites=self._document.sites)
         self._late: set[str] = set()
         self._heads = SeenHeads(Path())
-        self._sums: SumRounds | None = None
         self._privacy: dict[str, SitePrivacy] = {}
         self._choice = Choice()
         self._best_weights: Weights | None = None
 
     def _run(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         context = (abort_signal, fl_ctx)
-        self._heads = SeenHeads(server_folder(fl_ctx) / HEADS)
-        checkpoint = Checkpoint(server_folder(fl_ctx) / FOLDER / self._document.id)
+        self._heads = self._heads_at(fl_ctx)
+        checkpoint = self._checkpoint_at(fl_ctx)
         done, weights = self._restored(checkpoint, fl_ctx)
-        if self._job.exchange.mode != "plain":
-            root = read_certificate(root_certificate(fl_ctx))
-            kind = SumRounds if self._job.exchange.mode == "secure-sum" else CkksRounds
-            self._sums = kind(
-                self._document, self._job, size=weights.size, root=root, next_attempt=checkpoint.next_attempt
-            )
+        self._open_sums(self._job, size=weights.size, checkpoint=checkpoint, fl_ctx=fl_ctx)
         with Curves(self._result_folder / CURVES) as curves:
             for number in range(done + 1, self._job.training.rounds + 1):
                 if self._choice.has_stalled(patience=self._job.training.patience):
@@ -145,13 +128,7 @@ class TrainController(JobController):
             RoundFailed: fewer sites than the job's minimum contributed.
             Stopped: the job was aborted.
         """
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return self._try_round(number, weights, curves=curves, context=context)
-            except RoundFailed as error:
-                if self._sums is None or error.code not in _WORTH_ANOTHER_ATTEMPT:
-                    raise
-        return self._try_round(number, weights, curves=curves, context=context)
+        return self._summed(lambda: self._try_round(number, weights, curves=curves, context=context))
 
     def _try_round(self, number: int, weights: Weights, *, curves: Curves, context: Context) -> Weights:
         started_s = time.monotonic()
@@ -282,30 +259,8 @@ class TrainController(JobController):
         failure = self._sums.receive(site, update)
         return failure or Contribution(update=None, weight=trained.weight, metrics=trained.metrics)
 
-    def _carriers(self, context: Context) -> Carriers:
-        """Give the ways in which the encrypted sum's messages travel."""
-
-        def task(name: str, message: Shareable, targets: Collection[str], receive: Receive) -> None:
-            answered: set[str] = set()
-
-            def take(site: str, answer: Shareable) -> None:
-                answered.add(site)
-                receive(site, answer)
-
-            waited_for = set(targets) & set(self._participation.waited_for) or set(targets)
-            self._ask(
-                name,
-                message,
-                receive=take,
-                is_complete=lambda: waited_for <= answered,
-                context=context,
-                targets=targets,
-            )
-
-        def direct(topic: str, message: Shareable, targets: Collection[str], receive: Receive) -> None:
-            self._ask_directly(topic, message, targets, receive, context[0])
-
-        return Carriers(task=task, direct=direct)
+    def _waited_for(self, targets: Collection[str]) -> Collection[str]:
+        return set(targets) & set(self._participation.waited_for) or targets
 
     def _note_ledger(self, site: str, answer: TrainedRound | Evaluated) -> None:
         """Keep what a site of this job says of its privacy ledger."""

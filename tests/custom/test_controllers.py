@@ -66,7 +66,7 @@ class Bench:
 @pytest.fixture
 def bench(workdir: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
     monkeypatch.setattr("fedward_flare.controllers.run_folder", lambda _: tmp_path)
-    monkeypatch.setattr("fedward_flare.training_controller.server_folder", lambda _: tmp_path / "server")
+    monkeypatch.setattr("fedward_flare.summing_controller.server_folder", lambda _: tmp_path / "server")
     kinds = {"train": TrainController, "publish": PublishController, "infer": InferenceController}
 
     def make(job: Any, release: Path | None = None, **sites: Site) -> Bench:

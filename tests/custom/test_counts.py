@@ -14,10 +14,8 @@ from nvflare.apis.shareable import Shareable
 
 from evaluation_cases import evaluation_job, release_of
 from fedward.errors import FederationError, FedwardError, JobRefused, ReleaseRefused, UpdateRefused
-from fedward.evaluation.outcome import EvaluationOutcome
 from fedward.evaluation.sheet import sheet_of
 from fedward.evaluation_page.coordinator_page import read_outcome
-from fedward.federation.record import JobRecord
 from fedward.federation.secure_job import count_names, quantiser_of
 from fedward.federation.secure_messages import Masked
 from fedward.privacy.head import Head
@@ -34,7 +32,7 @@ from fedward_flare.jobs import about_release, prepare
 from fedward_flare.results import EVALUATION, RESULT, keep_result
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.workdir import Workdir
-from sum_cases import answer_of, connect, run_job, serve
+from sum_cases import EvaluationRun, answer_of, connect, serve
 from tiny_federation import training_job
 
 SITES = ("east", "north", "south")
@@ -86,19 +84,6 @@ class CountingSite:
         return counts_exchange.pack_counted(Counted(noised, Spent(1.5, 1e-5), 2.0, self.rows, HEAD))
 
 
-@dataclass
-class Run:
-    sites: dict[str, CountingSite]
-    controller: EvaluationController
-    folder: Path
-
-    def go(self) -> JobRecord:
-        return run_job(self.controller, self.folder)
-
-    def outcome(self) -> EvaluationOutcome:
-        return EvaluationOutcome.model_validate_json((self.folder / RESULT / EVALUATION).read_bytes())
-
-
 @pytest.fixture
 def released(workdir: Workdir) -> Workdir:
     write_release(workdir.releases / "ball-1", release_of(training_job()))
@@ -106,10 +91,10 @@ def released(workdir: Workdir) -> Workdir:
 
 
 @pytest.fixture
-def run(released: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
-    serve("counts_controller", tmp_path, released, monkeypatch)
+def run(released: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., EvaluationRun]:
+    serve(tmp_path, released, monkeypatch)
 
-    def make(mode: str = "secure-sum", **of_site: dict[str, Any]) -> Run:
+    def make(mode: str = "secure-sum", **of_site: dict[str, Any]) -> EvaluationRun:
         prepared = prepare(evaluation_job(mode=mode), released)
         job, document = prepared.document.job, prepared.document
         assert isinstance(job, EvaluationJob)
@@ -130,13 +115,13 @@ def run(released: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
             )
         controller = EvaluationController(encode_signed_job(prepared.signed))
         connect(controller, {name: sites[name].answer for name in SITES})
-        return Run(sites, controller, tmp_path)
+        return EvaluationRun(sites, controller, tmp_path)
 
     return make
 
 
 @pytest.mark.parametrize("mode", ["secure-sum", "ckks", "plain"])
-def test_the_sum_is_that_of_all_sites(run: Callable[..., Run], mode: str) -> None:
+def test_the_sum_is_that_of_all_sites(run: Callable[..., EvaluationRun], mode: str) -> None:
     if mode == "ckks":
         pytest.importorskip("tenseal")
     done = run(mode)
@@ -148,7 +133,7 @@ def test_the_sum_is_that_of_all_sites(run: Callable[..., Run], mode: str) -> Non
     assert outcome.rows == {}
 
 
-def test_no_sites_counts_are_seen_on_their_way(run: Callable[..., Run]) -> None:
+def test_no_sites_counts_are_seen_on_their_way(run: Callable[..., EvaluationRun]) -> None:
     done = run()
     done.go()
     for site in done.sites.values():
@@ -156,34 +141,34 @@ def test_no_sites_counts_are_seen_on_their_way(run: Callable[..., Run]) -> None:
         assert np.unique(vector).size > SIZE / 2, "the same count everywhere, and hardly two masked ones alike"
 
 
-def test_a_row_that_a_site_shares_is_kept_by_name(run: Callable[..., Run]) -> None:
+def test_a_row_that_a_site_shares_is_kept_by_name(run: Callable[..., EvaluationRun]) -> None:
     done = run(east={"rows": {"release": np.ones(SIZE)}})
     done.go()
     assert done.outcome().rows == {"east": {"release": (1.0,) * SIZE}}
 
 
 @pytest.mark.parametrize("rows", [{"patients": np.ones(SIZE)}, {"release": -np.ones(SIZE)}])
-def test_a_row_that_is_none_costs_the_sites_part(run: Callable[..., Run], rows: dict[str, Counts]) -> None:
+def test_a_row_that_is_none_costs_the_sites_part(run: Callable[..., EvaluationRun], rows: dict[str, Counts]) -> None:
     done = run("plain", east={"rows": rows})
     assert done.go().sites["east"].code == "malformed_message"
     assert done.outcome().failures == {"east": "malformed_message"}
 
 
-def test_a_site_that_refuses_is_named_and_the_others_are_summed(run: Callable[..., Run]) -> None:
+def test_a_site_that_refuses_is_named_and_the_others_are_summed(run: Callable[..., EvaluationRun]) -> None:
     done = run("plain", south={"failure": JobRefused("too_few_patients", "of a hospital's own")})
     assert done.go().status == "completed"
     assert done.outcome().total == pytest.approx([0.5 + 1.5] * SIZE)
     assert done.outcome().failures == {"south": "too_few_patients"}
 
 
-def test_too_few_sites_end_the_job_without_an_outcome(run: Callable[..., Run]) -> None:
+def test_too_few_sites_end_the_job_without_an_outcome(run: Callable[..., EvaluationRun]) -> None:
     done = run(south={"failure": JobRefused("too_few_patients", "of a hospital's own")})
     record = done.go()
     assert (record.status, record.code) == ("failed", "too_few_sites")
     assert not (done.folder / RESULT / EVALUATION).exists()
 
 
-def test_a_model_that_one_site_alone_has_is_not_summed(run: Callable[..., Run]) -> None:
+def test_a_model_that_one_site_alone_has_is_not_summed(run: Callable[..., EvaluationRun]) -> None:
     done = run(east={"model_sha256": "0" * 64})
     assert done.go().sites["east"].code == "other_context"
 
@@ -235,7 +220,7 @@ def test_an_evaluation_of_what_was_not_signed_here_is_not_submitted(
 
 
 @pytest.fixture
-def downloaded(run: Callable[..., Run], tmp_path: Path) -> Path:
+def downloaded(run: Callable[..., EvaluationRun], tmp_path: Path) -> Path:
     """What the server keeps of a job that is done."""
     run("plain", east={"rows": {"release": np.ones(SIZE)}}).go()
     folder = tmp_path / "downloaded"

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
-from nvflare.apis.signal import Signal
 
 from evaluation_cases import evaluation_job, release_of
 from fedward.errors import FedwardError, JobRefused, SumRefused, UpdateRefused
-from fedward.evaluation.outcome import EvaluationOutcome, model_of
+from fedward.evaluation.outcome import model_of
 from fedward.evaluation.sheet import sheet_of
 from fedward.federation.consent import Consent, Weights, consent_to, hash_model
-from fedward.federation.record import JobRecord
 from fedward.identity.document import JobDocument
 from fedward.identity.trusted import signer_of
 from fedward.privacy.head import Head
@@ -33,7 +30,7 @@ from fedward_flare.jobs import prepare
 from fedward_flare.results import EVALUATION, RESULT
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.workdir import Workdir
-from stub_communicator import StubCommunicator
+from sum_cases import EvaluationRun, connect, serve
 from tiny_federation import training_job
 
 SITES = ("east", "north", "south")
@@ -84,27 +81,13 @@ class GivingSite:
         return counts_exchange.pack_counted(Counted(np.ones(SIZE), Spent(1.5, 1e-5), 2.0, rows, Head(7, "ab" * 32)))
 
 
-@dataclass
-class Run:
-    sites: dict[str, GivingSite]
-    controller: EvaluationController
-    folder: Path
-
-    def go(self) -> JobRecord:
-        self.controller.control_flow(Signal(), FLContext())
-        return JobRecord.model_validate_json((self.folder / RESULT / "result.json").read_bytes())
-
-    def outcome(self) -> EvaluationOutcome:
-        return EvaluationOutcome.model_validate_json((self.folder / RESULT / EVALUATION).read_bytes())
-
-
 @pytest.fixture
-def run(workdir: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+def run(workdir: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., EvaluationRun]:
     if not (workdir.releases / "ball-1").exists():
         write_release(workdir.releases / "ball-1", release_of(training_job()))
-    monkeypatch.setattr("fedward_flare.counts_controller.server_folder", lambda _: tmp_path / "server")
+    serve(tmp_path, workdir, monkeypatch)
 
-    def make(*, deadline_s: float = 20.0, **of_site: dict[str, Any]) -> Run:
+    def make(*, deadline_s: float = 20.0, **of_site: dict[str, Any]) -> EvaluationRun:
         asked = evaluation_job().model_dump() | {
             "local_models": True,
             "sites": {"minimum": 2, "deadline_s": deadline_s},
@@ -116,10 +99,8 @@ def run(workdir: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
             consent = yes_of(workdir, prepared.document, name, own["model"])
             sites[name] = GivingSite(consent=consent, **own)
         controller = EvaluationController(encode_signed_job(prepared.signed))
-        controller._result_folder = tmp_path / RESULT
-        controller.communicator = StubCommunicator({name: sites[name].answer for name in SITES})
-        controller.system_panic = lambda *_: None
-        return Run(sites, controller, tmp_path)
+        connect(controller, {name: sites[name].answer for name in SITES})
+        return EvaluationRun(sites, controller, tmp_path)
 
     return make
 
@@ -129,7 +110,7 @@ def yes_of(workdir: Workdir, document: JobDocument, name: str, model: Weights | 
     return consent_to(document, signer, model_sha256=None if model is None else hash_model(model))
 
 
-def test_every_hospital_gets_every_model_and_the_matrix_is_kept_by_names(run: Callable[..., Run]) -> None:
+def test_every_hospital_gets_every_model_and_the_matrix_is_kept_by_names(run: Callable[..., EvaluationRun]) -> None:
     done = run(south={"model": None})
     assert done.go().status == "completed"
     for site in done.sites.values():
@@ -151,7 +132,7 @@ def test_every_hospital_gets_every_model_and_the_matrix_is_kept_by_names(run: Ca
     "failure", [JobRefused("local_models_not_allowed", "of a hospital's own"), None], ids=["refused", "silent"]
 )
 def test_one_hospital_without_a_yes_keeps_everybodys_model_at_home(
-    run: Callable[..., Run], failure: Exception | None
+    run: Callable[..., EvaluationRun], failure: Exception | None
 ) -> None:
     done = run(deadline_s=1.0, south={"failures": {tasks.AGREE_TASK: failure}})
     record = done.go()
@@ -161,7 +142,7 @@ def test_one_hospital_without_a_yes_keeps_everybodys_model_at_home(
     assert not (done.folder / RESULT / EVALUATION).exists()
 
 
-def test_a_hospital_that_fails_to_give_its_model_costs_its_column_alone(run: Callable[..., Run]) -> None:
+def test_a_hospital_that_fails_to_give_its_model_costs_its_column_alone(run: Callable[..., EvaluationRun]) -> None:
     done = run(north={"failures": {tasks.GIVE_TASK: JobRefused("too_few_patients", "of a hospital's own")}})
     assert done.go().status == "completed"
     assert set(done.outcome().local_models or {}) == {"east", "south"}
@@ -169,7 +150,7 @@ def test_a_hospital_that_fails_to_give_its_model_costs_its_column_alone(run: Cal
 
 
 @pytest.mark.parametrize("model", [np.ones(4, np.float32), np.full(4, np.nan, np.float32)])
-def test_a_model_that_is_not_the_signed_one_goes_to_nobody(run: Callable[..., Run], model: Weights) -> None:
+def test_a_model_that_is_not_the_signed_one_goes_to_nobody(run: Callable[..., EvaluationRun], model: Weights) -> None:
     done = run()
     done.sites["east"].model = model
     assert done.go().status == "completed"
@@ -185,20 +166,19 @@ def test_a_model_that_is_not_the_signed_one_goes_to_nobody(run: Callable[..., Ru
     ],
 )
 def test_rows_that_do_not_fit_the_models_cost_the_sites_part(
-    run: Callable[..., Run], row: dict[str, np.ndarray]
+    run: Callable[..., EvaluationRun], row: dict[str, np.ndarray]
 ) -> None:
     done = run(east={"row": row})
     assert done.go().sites["east"].code == "malformed_message"
     assert set(done.outcome().rows) == {"north", "south"}
 
 
-def test_a_job_that_asks_for_no_models_asks_for_no_yes(run: Callable[..., Run], workdir: Workdir) -> None:
+def test_a_job_that_asks_for_no_models_asks_for_no_yes(run: Callable[..., EvaluationRun], workdir: Workdir) -> None:
     done = run()
     plain = prepare(evaluation_job(), workdir)
     controller = EvaluationController(encode_signed_job(plain.signed))
-    controller._result_folder = done.controller._result_folder
-    controller.communicator = done.controller.communicator
-    controller.control_flow(Signal(), FLContext())
+    connect(controller, {name: site.answer for name, site in done.sites.items()})
+    replace(done, controller=controller).go()
     assert done.outcome().local_models is None
     assert {tuple(site.tasks) for site in done.sites.values()} == {(tasks.COUNT_TASK,)}
 

@@ -102,7 +102,7 @@ class Run:
 
 @pytest.fixture
 def run(workdir: Workdir, job: TrainingJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
-    serve("training_controller", tmp_path, workdir, monkeypatch)
+    serve(tmp_path, workdir, monkeypatch)
 
     def make(deadline_s: float = 20.0, privacy: PrivateTraining | None = None, **hospitals: dict[str, Any]) -> Run:
         asked = job.model_copy(
