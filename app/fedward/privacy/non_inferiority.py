@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
+from scipy.special import stdtrit
 
 from fedward.randomness import Secret, add_noise
 
@@ -19,8 +19,9 @@ def is_non_inferior(
     With ``x`` a patient's difference plus the margin, the model is inferior when the mean of ``x`` is 0 or less. The
     sums of ``x`` and of ``x**2`` over the patients are noised; no count is needed. The bit is true when the first is
     larger than its standard error, of sampling and of noise together, allows at this confidence. On the edge, where the
-    mean of ``x`` is 0, the second sum is the sampling variance of the first. Whatever is made of the two noised sums
-    costs no further privacy.
+    mean of ``x`` is 0, the second sum is the sampling variance of the first. That variance is noised itself: Student's
+    quantile allows for it, with as many degrees of freedom as a variance of that uncertainty has (Satterthwaite 1946).
+    Whatever is made of the two noised sums costs no further privacy.
 
     A patient's share ``(x, x**2)`` is clipped to [-1, 1]: its norm is at most the square root of 2, which is what the
     noise multiplier multiplies.
@@ -41,5 +42,5 @@ def is_non_inferior(
     sums = np.array([excess.sum(), np.square(excess).sum()])
     deviation = noise_multiplier * math.sqrt(2)
     total, squares = add_noise(sums, secret.gaussian(2, deviation), deviation=deviation)
-    standard_error = math.sqrt(max(squares, 0.0) + deviation**2)
-    return bool(total > NormalDist().inv_cdf(confidence) * standard_error)
+    variance = max(squares, 0.0) + deviation**2
+    return bool(total > stdtrit(2 * (variance / deviation) ** 2, confidence) * math.sqrt(variance))
