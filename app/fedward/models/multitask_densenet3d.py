@@ -15,6 +15,12 @@ from fedward.settings.tasks import MultiTask
 #: The most groups of a group norm.
 _GROUPS = 8
 
+#: A lesion's extent is read in eighths of the patch, where it is of the size of the pooled features beside it.
+_EIGHTHS = 8
+
+#: Added to a lesion's share of the patch, so that a few voxels more or less of almost nothing hardly count.
+_LEAST_SHARE = 1e-4
+
 
 class MultiTaskAnswer(NamedTuple):
     """What the network says of a batch.
@@ -37,8 +43,9 @@ class MultiTaskDenseNet(torch.nn.Module):
 
     Input ``(batch, 1, superior, posterior, left)``, each size a multiple of 16. Without the pooling, the first dense
     block works at half the patch's resolution, where a nodule of a few millimetres still has voxels. All norms are
-    group norms: they look at one patient at a time. The log variances that weigh the three losses (Kendall et al.,
-    CVPR 2018) are parameters here, so that they travel with the weights.
+    group norms: they look at one patient at a time. The two answers about the lesion read, beside the deepest features,
+    how far the network outlines it: its size would be slow to learn from those features alone. The log variances that
+    weigh the three losses (Kendall et al., CVPR 2018) are parameters here, so that they travel with the weights.
     """
 
     def __init__(self, network: MultiTaskDenseNet3D, task: MultiTask) -> None:
@@ -66,8 +73,8 @@ class MultiTaskDenseNet(torch.nn.Module):
         self.decoder = torch.nn.ModuleList(_Up(*channels) for channels in (*levels, (2 * rate, fine, fine)))
         self.voxels = torch.nn.Conv3d(fine, 1 + len(task.classes), 1)
         self.dropout = torch.nn.Dropout(network.dropout)
-        self.malignancy = torch.nn.Linear(64 * rate, 1)
-        self.diameter = torch.nn.Linear(64 * rate, 1)
+        self.malignancy = torch.nn.Linear(64 * rate + len(task.classes), 1)
+        self.diameter = torch.nn.Linear(64 * rate + len(task.classes), 1)
         self.log_variances = torch.nn.Parameter(torch.zeros(3))
         self.typical_diameter_mm = task.typical_diameter_mm
 
@@ -88,10 +95,18 @@ class MultiTaskDenseNet(torch.nn.Module):
         upwards = deep
         for up, skip in zip(self.decoder, reversed(skips), strict=True):
             upwards = up(upwards, skip)
+        voxels = self.voxels(upwards)
         # A small lesion fills few places: its maximum tells what its mean drowns.
-        lesion = self.dropout(torch.cat([deep.mean(dim=(2, 3, 4)), deep.amax(dim=(2, 3, 4))], dim=1))
+        pooled = self.dropout(torch.cat([deep.mean(dim=(2, 3, 4)), deep.amax(dim=(2, 3, 4))], dim=1))
+        lesion = torch.cat([pooled, _extent(voxels.detach())], dim=1)
         diameter = torch.nn.functional.softplus(self.diameter(lesion)[:, 0].float()) * self.typical_diameter_mm
-        return MultiTaskAnswer(self.voxels(upwards), self.malignancy(lesion)[:, 0], diameter, self.log_variances)
+        return MultiTaskAnswer(voxels, self.malignancy(lesion)[:, 0], diameter, self.log_variances)
+
+
+def _extent(voxels: torch.Tensor) -> torch.Tensor:
+    """Give the extent of each class ``(batch, class)``: the cube root of its share of the patch, in eighths."""
+    share = torch.softmax(voxels.float(), dim=1)[:, 1:].mean(dim=(2, 3, 4))
+    return (_EIGHTHS * (share + _LEAST_SHARE) ** (1 / 3)).to(voxels.dtype)
 
 
 class _Up(torch.nn.Module):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fedward.models import multitask_densenet3d
 from fedward.models.networks import build
 from fedward.settings.networks import MultiTaskDenseNet3D
 from network_cases import DENSENET, MULTITASK
@@ -40,3 +41,21 @@ def test_the_decoder_sees_single_voxels_through_its_skips() -> None:
     away = (voxels - voxels.median()).abs()
     place = (away == away.max()).nonzero()[0]
     assert (place - torch.tensor([8, 8, 16])).abs().max() <= 2
+
+
+def test_a_lesions_extent_is_that_of_its_outline() -> None:
+    voxels = torch.full((2, 3, 16, 16, 32), -30.0)
+    voxels[:, 0] = 0
+    voxels[0, 1, :8, :8, :16] = 30
+    voxels[1, 2, :4, :4, :8] = 30
+    extent = multitask_densenet3d._extent(voxels)
+    torch.testing.assert_close(extent, torch.tensor([[4.0, 0.37], [0.37, 2.0]]), atol=0.02, rtol=0)
+
+
+def test_what_is_said_of_a_lesion_teaches_nothing_to_its_outline() -> None:
+    network = build(DENSENET, task=MULTITASK)
+    answer = network(torch.randn(2, 1, 16, 16, 32))
+    (answer.malignancy.sum() + answer.diameter_mm.sum()).backward()
+    assert all(parameter.grad is None for parameter in network.voxels.parameters())
+    assert all(parameter.grad is None for parameter in network.decoder.parameters())
+    assert network.malignancy.weight.grad.abs().min() > 0
