@@ -33,6 +33,7 @@ def page(path: Path) -> str:
 def test_the_pages_are_found() -> None:
     assert {"README.md", "docs/security.md", "poc/README.md", "provision/steps.md"} <= set(map(page, PAGES))
     assert len(list(typed(text_of(ROOT / "README.md")))) > 30
+    assert len(re.findall(r"`(test_\w+)`", text_of(ROOT / "docs/security.md"))) > 30
     assert ["privacy", "plan", "JOB"] in list(typed("`fedward privacy status | plan JOB`"))
 
 

@@ -20,7 +20,7 @@ def test_a_private_job_is_summed_under_a_key_with_its_closing_validation(federat
         clip_norm=1.0,
         expected_patients=4,
         metric_releases=1,
-        metric_noise_multiplier=2.0,
+        metric_noise_multiplier=1.25,
     )
     record = federation.run(training_job(mode="ckks").model_copy(update={"privacy": asked})).record
     assert record.status == "completed"

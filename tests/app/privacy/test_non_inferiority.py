@@ -22,7 +22,7 @@ def share_that_passes(
     return float(np.mean([is_non_inferior(row, **about) for row in drawn]))
 
 
-@pytest.mark.parametrize("noise_multiplier", [ALMOST_NONE, 0.3, 0.5, 2.0])
+@pytest.mark.parametrize("noise_multiplier", [ALMOST_NONE, 0.1, 0.3, 0.5, 2.0])
 @pytest.mark.parametrize("patients", [20, 200])
 def test_a_model_that_is_worse_by_the_margin_passes_as_seldom_as_was_asked(
     patients: int, noise_multiplier: float
@@ -33,7 +33,7 @@ def test_a_model_that_is_worse_by_the_margin_passes_as_seldom_as_was_asked(
 
 
 def test_enough_patients_let_a_model_pass_that_is_no_worse_and_too_few_none() -> None:
-    assert share_that_passes(0.0, spread=0.1, patients=120, noise_multiplier=2.0, repeats=500) > 0.95
+    assert share_that_passes(0.0, spread=0.1, patients=120, noise_multiplier=2.0, repeats=500) > 0.93
     assert share_that_passes(0.0, spread=0.1, patients=10, noise_multiplier=2.0, repeats=500) < 0.2
     assert share_that_passes(-0.2, spread=0.1, patients=120, noise_multiplier=2.0, repeats=500) == 0
 
