@@ -88,7 +88,7 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None, candidat
         candidate: The coordinator's folder of a finished training job; a gate needs one and no other takes one.
 
     Raises:
-        FederationError: a site is unknown, the minimum is larger than the number of sites, or the kit lacks a key.
+        FederationError: a site is unknown, the minimum is larger than the number of sites, or the kit is missing.
         ReleaseRefused: the release's folder lacks a part; ``wrong_descent``: it is not the one that the job starts
             from; ``unfinished_job``: the candidate's job has left no model.
     """
@@ -105,7 +105,7 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None, candidat
     if isinstance(job, EvaluationJob):
         job, subject = about_release(job, workdir)
     parts = read_parts(subject) if subject is not None else None
-    key, certificate = _login(workdir.kit(state.coordinator) / "startup")
+    key, certificate = _login(workdir.login(state.coordinator) / "startup")
     document = new_job_document(
         job,
         project=state.project,

@@ -154,7 +154,7 @@ def adopt(folder: Path, workdir: Workdir) -> Path:
             the model that the job left; ``older_release``: there is one of its number or a later one.
     """
     state = workdir.state()
-    root = read_certificate(workdir.kit(state.coordinator) / "startup" / ROOT)
+    root = read_certificate(workdir.login(state.coordinator) / "startup" / ROOT)
     parts = read_parts(folder)
     passport = verify_release(parts, Trust(root, state.project, datetime.now(UTC))).passport
     trained = _finished(workdir.job(passport.job_id))
