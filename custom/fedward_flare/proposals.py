@@ -68,11 +68,16 @@ class Officer:
 
 
 def fetched(job_id: str, workdir: Workdir) -> FinishedJob | None:
-    """Give a completed job whose result lies in the coordinator's folder, by its id or its beginning; else None."""
-    found = (path.parent for path in (workdir.coordinator / "jobs").glob(f"*/{RECORD}"))
-    named = [folder for folder in found if job_id and folder.name.startswith(job_id)]
+    """Give a completed job whose result lies whole in the coordinator's folder, by its id or its beginning; else None.
+
+    A beginning that several of the coordinator's jobs have names none of them.
+    """
+    jobs = (workdir.coordinator / "jobs").glob("*")
+    named = [folder for folder in jobs if job_id and folder.name.startswith(job_id)]
     finished = _finished(named[0]) if len(named) == 1 else None
-    return finished if finished and finished.record.status == "completed" else None
+    if finished is None or finished.record.status != "completed":
+        return None
+    return None if finished.record.kind == "train" and finished.model is None else finished
 
 
 def propose(finished: FinishedJob, workdir: Workdir, out: Path) -> Path:
