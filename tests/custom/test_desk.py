@@ -53,15 +53,16 @@ def test_no_local_federation_is_started_in_it(tmp_path: Path) -> None:
     assert list(desk.kits.iterdir()) == []
 
 
-def test_the_status_of_its_federation_is_elsewhere_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["down"], ["up"]], ids=" ".join)
+def test_what_runs_of_its_federation_is_elsewhere_and_is_left_as_it_is(words: list[str], tmp_path: Path) -> None:
     desk = make_desk(PROJECT, tmp_path / "desk")
-    for words in ([], ["--json"]):
-        shown = CliRunner().invoke(app, ["poc", "status", "--workdir", str(desk.root), *words])
-        said = " ".join(shown.output.split())
-        assert shown.exit_code == 1
-        assert "server.fedward.example" in said
-        assert "nothing is started from here" in said
-        assert "connected" not in said
+    before = {path: path.stat().st_mtime_ns for path in desk.root.rglob("*") if path.name != ".lock"}
+    shown = CliRunner().invoke(app, ["poc", *words, "--workdir", str(desk.root)])
+    said = " ".join(shown.output.split())
+    assert (shown.exit_code, "workdir_not_ours" in said) == (1, True)
+    assert "server.fedward.example" in said
+    assert "nothing is started from here" in said
+    assert {path: path.stat().st_mtime_ns for path in desk.root.rglob("*") if path.name != ".lock"} == before
 
 
 def test_a_kit_that_is_not_packaged_yet_is_named_with_the_command(tmp_path: Path) -> None:
