@@ -84,7 +84,7 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None, candidat
         job: What is proposed; without site names it asks every hospital of the federation.
         workdir: Where the coordinator's key lies.
         release: The folder of the release; a publishing job needs one. One that a job starts from, or is about, is
-            found among those that this coordinator has signed.
+            found among those that this coordinator has.
         candidate: The coordinator's folder of a finished training job; a gate needs one and no other takes one.
 
     Raises:
@@ -130,7 +130,7 @@ def about_release(job: EvaluationJob, workdir: Workdir) -> tuple[EvaluationJob, 
     """Settle which release an evaluation is about; give the job with its number, and the release's folder.
 
     Raises:
-        ReleaseRefused: ``not_installed``: this coordinator has signed no such release; ``altered_passport``.
+        ReleaseRefused: ``not_installed``: this coordinator has no such release; ``altered_passport``.
         JobRefused: ``other_task``: the release does something else than the job says.
     """
     found = {
@@ -141,7 +141,9 @@ def about_release(job: EvaluationJob, workdir: Workdir) -> tuple[EvaluationJob, 
     number = job.number or max(found, default=0)
     if number not in found:
         known = ", ".join(sorted(folder.name for folder in workdir.releases.glob("*"))) or "none"
-        raise ReleaseRefused("not_installed", f"no release {job.release}-{number} was signed here; there is {known}")
+        raise ReleaseRefused(
+            "not_installed", f"release {job.release}-{number} is not in {workdir.releases}; there is {known}"
+        )
     task = kind_of(verify_release(read_parts(found[number])).passport.task)
     if task != job.task:
         raise JobRefused("other_task", f"{found[number].name} does {task}, the job file says {job.task}")

@@ -207,7 +207,10 @@ def _only_training(proposal: Workdir, officer: Officer) -> FinishedJob:
 
 
 def _verified_documents(proposal: Workdir, officer: Officer) -> Iterator[JobDocument]:
-    """Give the document of every job; the coordinator signed each while the certificate was valid."""
+    """Give the document of every job that the coordinator has signed.
+
+    The certificate was valid at the time that the document itself names; nothing else says when it was signed.
+    """
     for path in sorted((proposal.coordinator / "jobs").glob("*")):
         try:
             content, text = (path / DOCUMENT).read_bytes(), (path / SIGNED).read_text(encoding="utf-8")

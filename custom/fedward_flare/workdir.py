@@ -76,7 +76,7 @@ class Workdir:
 
     @property
     def releases(self) -> Path:
-        """All releases that the coordinator has signed, a folder each."""
+        """All releases that the coordinator has, signed here or adopted, a folder each."""
         return self.coordinator / "releases"
 
     def job(self, job_id: str) -> Path:
