@@ -141,9 +141,8 @@ def about_release(job: EvaluationJob, workdir: Workdir) -> tuple[EvaluationJob, 
     number = job.number or max(found, default=0)
     if number not in found:
         known = ", ".join(sorted(folder.name for folder in workdir.releases.glob("*"))) or "none"
-        raise ReleaseRefused(
-            "not_installed", f"release {job.release}-{number} is not in {workdir.releases}; there is {known}"
-        )
+        wanted = f"{job.release}-{number}" if number else job.release
+        raise ReleaseRefused("not_installed", f"release {wanted} is not in {workdir.releases}; there is {known}")
     task = kind_of(verify_release(read_parts(found[number])).passport.task)
     if task != job.task:
         raise JobRefused("other_task", f"{found[number].name} does {task}, the job file says {job.task}")
