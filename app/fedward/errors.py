@@ -335,6 +335,7 @@ class FederationError(FedwardError):
             "unknown_job",
             "job_failed",
             "provision_failed",
+            "kit_missing",
             "kit_without_locks",
         }
     )

@@ -17,6 +17,7 @@ from fedward.errors import JobRefused, ModelError, ReleaseRefused
 from fedward.evaluation.cases import score_cases
 from fedward.evaluation.paired import differences
 from fedward.evaluation.summary import CaseScore
+from fedward.federation.record import NON_INFERIOR, NOT_SHOWN
 from fedward.hospital import Hospital
 from fedward.identity.document import JobDocument, parse_document
 from fedward.imaging.cases import SiteData
@@ -29,7 +30,7 @@ from fedward.privacy.non_inferiority import is_non_inferior
 from fedward.privacy.plan import TEST, check_delta, cost_of
 from fedward.privacy.sealed import Answer, answer_once
 from fedward.randomness import Secret
-from fedward.release.gate import NON_INFERIOR, NOT_SHOWN, CandidateFiles
+from fedward.release.gate import CandidateFiles
 from fedward.release.model_store import load_installed
 from fedward.release.package import Release, parameters_of
 from fedward.release.passport import Passport

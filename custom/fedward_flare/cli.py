@@ -98,12 +98,13 @@ def poc_up(
     with explained():
         from fedward.settings.federation import read_federation
         from fedward_flare.phantoms import make_phantoms
-        from fedward_flare.poc import up
+        from fedward_flare.poc import require_same_project, up
         from fedward_flare.share import shared
         from fedward_flare.workdir import claimed
 
         settings = read_federation(federation or shared("poc", "federation.toml"))
         with claimed(workdir) as claimed_workdir:
+            require_same_project(settings, claimed_workdir)  # before any image is made
             with cli.progress_bar("phantom patients") as show:
                 make_phantoms(
                     settings,

@@ -123,7 +123,7 @@ class JobController(Controller):
         """
         abort_signal, fl_ctx = context
         sites, deadline_s = list(targets or self._document.sites), self._document.job.sites.deadline_s
-        gathering = Gathering(receive, is_complete)
+        gathering = Gathering(receive, is_complete, self._take_late)
         task = Task(
             name=name,
             data=message,

@@ -13,7 +13,7 @@ from fedward.errors import RoundFailed
 from fedward.evaluation.outcome import model_of
 from fedward.federation.ckks import Encrypted
 from fedward.federation.consent import NO_MODELS, OwnModels
-from fedward.federation.record import SiteOutcome
+from fedward.federation.record import DONE, SiteOutcome
 from fedward.federation.secure_job import count_names
 from fedward.federation.secure_messages import Masked
 from fedward.settings.job import EvaluationJob
@@ -110,7 +110,7 @@ class CountsController(SummingController):
                     return SiteOutcome(code=failure.code)
             heads.note(site, counted.head)
             answers[site] = counted
-            return SiteOutcome(code="done")
+            return SiteOutcome(code=DONE)
 
         message = counts_exchange.pack_ask(heads.known, brought)
         carriers = self._carriers(context)

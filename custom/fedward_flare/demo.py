@@ -241,7 +241,7 @@ def require_completed(finished: FinishedJob, workdir: Workdir) -> None:
     if record.status == "completed":
         return
     failures: Mapping[str, str] = record.rounds[-1].failures if record.rounds else {}
-    failures = failures or {site: outcome.code for site, outcome in record.sites.items() if outcome.code != "done"}
+    failures = failures or {site: outcome.code for site, outcome in record.sites.items() if outcome.is_failure}
     listed = ", ".join(f"{site}: {code}" for site, code in sorted(failures.items())) or "no site reported an error"
     where = "" if workdir.state().server else f" in {workdir.root / 'hospitals'}"
     raise FederationError(

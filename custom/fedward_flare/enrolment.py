@@ -28,10 +28,21 @@ BUILDER = "fedward_flare.provisioning.FedwardBuilder"
 _STATIC_FILES = "nvflare.lighter.impl.static_file.StaticFileBuilder"
 _DEFAULT_PORT = 8002
 
-#: Names become those of files; a hospital's stands in its site file too, and so does its organisation.
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9@._-]{0,253}")
-_HOSPITAL = re.compile(r"[a-z0-9_-]{1,64}")
-_ORGANISATION = re.compile(r"[A-Za-z0-9_]{1,64}")
+#: What a participant of each type may be called, as a pattern and in words. Names become those of files, and no
+#: certificate has a longer one than 64 characters; the server's is its address, and ``server`` in a job is the server.
+_NAMES = {
+    "server": (
+        r"(?!.{65})[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_-]{1,63})*",
+        "a host's name, 64 characters at most",
+    ),
+    "client": (r"(?!server$)[a-z0-9_-]{1,64}", "[a-z0-9_-]{1,64}, and not server"),
+    "admin": (r"[A-Za-z0-9_][A-Za-z0-9@._-]{0,63}", "[A-Za-z0-9_][A-Za-z0-9@._-]{0,63}"),
+}
+
+#: A hospital's stands in its site file too.
+_ORGANISATION = r"[A-Za-z0-9_]{1,64}"
+
+_PORTS = range(1, 65536)
 
 
 @dataclass(frozen=True)
@@ -65,27 +76,14 @@ def read_plan(project_file: Path) -> EnrolmentPlan:
     """Read NVFLARE's project file.
 
     Raises:
-        FederationError: ``provision_failed``: it is not one, a name in it cannot be one, it names no server, hospital
-            or coordinator, or its kits would have no locks or the server no place for jobs.
+        FederationError: ``provision_failed``: it is not one, a participant's type, name, organisation or port cannot be
+            one, it names no server, hospital or coordinator, or its kits would have no locks or the server no place for
+            jobs. The detail names the participant and the field.
     """
     try:
-        project = yaml.safe_load(project_file.read_text(encoding="utf-8"))
-        participants = {kind: _of_kind(project["participants"], kind) for kind in ("server", "client", "admin")}
-        name, builders = _matched(project["name"], PROJECT_NAME), tuple(project.get("builders") or ())
-        _require_different([one["name"] for found in participants.values() for one in found])
-        _require_ports(participants["server"])
-    except KeyError as error:
-        raise FederationError("provision_failed", f"{project_file} is not a project file: no {error} in it") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError, AttributeError) as error:
-        raise FederationError("provision_failed", f"{project_file} is not a project file: {error}") from error
-    if len(participants["server"]) != 1 or not participants["client"]:
-        raise FederationError("provision_failed", f"{project_file}: expected one server and at least one client")
-    if not any(person.get("role") == "lead" for person in participants["admin"]):
-        raise FederationError("provision_failed", f"{project_file}: no admin has the role lead: nobody signs jobs")
-    if fault := _builders_fault(builders):
-        raise FederationError("provision_failed", f"{project_file}: builders: {fault}")
-    (server,) = participants["server"]
-    return EnrolmentPlan(name, server, participants["client"], participants["admin"], builders)
+        return _plan(yaml.safe_load(project_file.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        raise FederationError("provision_failed", f"{project_file}: {error}") from error
 
 
 def render(project_file: Path, out: Path) -> tuple[Path, ...]:
@@ -121,35 +119,70 @@ def roster_lines(certificates: Iterable[Path]) -> str:
     return tomlkit.dumps(document)
 
 
-def _of_kind(participants: Sequence[Mapping[str, Any]], kind: str) -> tuple[Mapping[str, Any], ...]:
-    """Give the participants of a kind.
+def _plan(project: object) -> EnrolmentPlan:
+    """Give the plan of a project file's content.
 
     Raises:
-        KeyError: one has no name, type or organisation.
-        ValueError: a name cannot be one.
+        ValueError: it makes no federation; the text says why.
     """
-    found = tuple(participant for participant in participants if participant["type"] == kind)
-    for participant in found:
-        _matched(participant["name"], _HOSPITAL if kind == "client" else _NAME)
-        _matched(participant["org"], _ORGANISATION)
+    if not isinstance(project, Mapping):
+        raise _fault("project file", "a table", project)
+    name = _matched("name", project.get("name"), (PROJECT_NAME.pattern, PROJECT_NAME.pattern))
+    listed = _list_of(project, "participants")
+    participants = [_checked(one, f"participant {place}") for place, one in enumerate(listed, 1)]
+    _require_different([one["name"] for one in participants])
+    servers, hospitals, persons = (tuple(one for one in participants if one["type"] == kind) for kind in _NAMES)
+    if len(servers) != 1 or not hospitals:
+        raise ValueError("participants: expected one server and at least one client")
+    if not any(person.get("role") == "lead" for person in persons):
+        raise ValueError("participants: no admin has the role lead: nobody signs jobs")
+    builders = _list_of(project, "builders")
+    if fault := _builders_fault(builders):
+        raise ValueError(f"builders: {fault}")
+    return EnrolmentPlan(name, servers[0], hospitals, persons, tuple(builders))
+
+
+def _list_of(project: Mapping[str, Any], field: str) -> list[Any]:
+    found = project.get(field)
+    if not isinstance(found, list):
+        raise _fault(field, "a list", found)
     return found
 
 
-def _matched(name: object, pattern: re.Pattern[str]) -> str:
-    if not isinstance(name, str) or not pattern.fullmatch(name):
-        raise ValueError(f"{name!r} is not a name; expected {pattern.pattern}")
-    return name
+def _checked(participant: object, whose: str) -> Mapping[str, Any]:
+    """Give a participant whose fields can be those of one.
+
+    Raises:
+        ValueError: a field cannot; the text names it, and whose it is.
+    """
+    if not isinstance(participant, Mapping):
+        raise _fault(whose, "a table", participant)
+    kind, whose = participant.get("type"), str(participant.get("name", whose))
+    if kind not in tuple(_NAMES):
+        raise _fault(f"type of {whose}", f"one of {', '.join(_NAMES)}", kind)
+    _matched(f"name of {whose}", participant.get("name"), _NAMES[kind])
+    _matched(f"org of {whose}", participant.get("org"), (_ORGANISATION, _ORGANISATION))
+    for field in ("fed_learn_port", "admin_port"):
+        port = participant.get(field, _DEFAULT_PORT)
+        if type(port) is not int or port not in _PORTS:  # true is an int
+            raise _fault(f"{field} of {whose}", f"a whole number from {_PORTS[0]} to {_PORTS[-1]}", port)
+    return participant
+
+
+def _matched(field: str, value: object, rule: tuple[str, str]) -> str:
+    pattern, words = rule
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        raise _fault(field, words, value)
+    return value
+
+
+def _fault(field: str, expected: str, found: object) -> ValueError:
+    return ValueError(f"{field}: expected {expected}, found {'nothing' if found is None else repr(found)}")
 
 
 def _require_different(names: Sequence[str]) -> None:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two participants are named {', '.join(twice)}")
-
-
-def _require_ports(servers: Sequence[Mapping[str, Any]]) -> None:
-    ports = [server[key] for server in servers for key in ("fed_learn_port", "admin_port") if key in server]
-    if wrong := [port for port in ports if not isinstance(port, int)]:
-        raise ValueError(f"{wrong[0]!r} is not a port")
 
 
 def _builders_fault(builders: Sequence[object]) -> str:

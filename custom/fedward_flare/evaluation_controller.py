@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from nvflare.apis.fl_context import FLContext
@@ -13,17 +13,17 @@ from fedward.errors import ModelError, RoundFailed, UpdateRefused
 from fedward.evaluation.outcome import EvaluationOutcome, models_at
 from fedward.evaluation.sheet import sheet_of
 from fedward.federation.consent import NO_MODELS, Consent, OwnModels, Weights, hash_model
-from fedward.federation.record import SiteOutcome, SitePrivacy
+from fedward.federation.record import AGREED, GAVE, NO_MODEL, SiteOutcome, SitePrivacy
 from fedward.files import write_text
 from fedward.settings.job import EvaluationJob
 from fedward.site_counts import Counted
 from fedward_flare import exchange, models_exchange, tasks
-from fedward_flare.controllers import Context, Receive
+from fedward_flare.controllers import Context
 from fedward_flare.counts_controller import CountsController, Tally
 from fedward_flare.results import EVALUATION
 
-#: What a site has done that has said yes, or given its model.
-AGREED = "agreed"
+#: Takes a site's name and its answer, and says in a word what the site has done.
+Take = Callable[[str, Shareable], str]
 
 
 class EvaluationController(CountsController):
@@ -36,6 +36,7 @@ class EvaluationController(CountsController):
             raise ModelError("wrong_input", f"expected an evaluation of a release, got {job.kind}")
         self._job, self._model_sha256 = job, release.model
         self._brought = NO_MODELS
+        self._not_given: dict[str, str] = {}
 
     def _run(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         context = (abort_signal, fl_ctx)
@@ -60,8 +61,9 @@ class EvaluationController(CountsController):
         """
         found: dict[str, Consent] = {}
 
-        def agree(site: str, answer: Shareable) -> None:
+        def agree(site: str, answer: Shareable) -> str:
             found[site] = models_exchange.unpack_consent(answer)
+            return AGREED
 
         self._ask_all(tasks.AGREE_TASK, Shareable(), agree, context)
         if missing := sorted(set(self._document.sites) - set(found)):
@@ -69,25 +71,25 @@ class EvaluationController(CountsController):
         consents = tuple(found[site] for site in self._document.sites)
         models: dict[str, Weights] = {}
 
-        def give(site: str, answer: Shareable) -> None:
+        def give(site: str, answer: Shareable) -> str:
             weights = models_exchange.unpack_local_model(answer)
             if weights is None:
-                return
+                return NO_MODEL
             if hash_model(weights) != found[site].model_sha256:
                 raise UpdateRefused("malformed_message", f"{site} sends another model than it has signed")
             models[site] = weights
+            return GAVE
 
         self._ask_all(tasks.GIVE_TASK, models_exchange.pack_consents(consents), give, context)
+        # The record goes on to what the sites have counted: this is kept beside it.
+        self._not_given = {site: one.code for site, one in self._record.sites.items() if site not in models}
         return OwnModels(consents, models)
 
-    def _ask_all(self, task: str, message: Shareable, take: Receive, context: Context) -> None:
-        """Send a task to every site and note each one's code in the record."""
+    def _ask_all(self, task: str, message: Shareable, take: Take, context: Context) -> None:
+        """Send a task to every site and note in the record what each has done."""
 
         def judge(site: str, answer: Shareable) -> SiteOutcome:
-            code = exchange.failure_of(answer)
-            if code is None:
-                take(site, answer)
-            return SiteOutcome(code=code or AGREED)
+            return SiteOutcome(code=exchange.failure_of(answer) or take(site, answer))
 
         self._ask_everybody(task, message, judge, context)
 
@@ -126,6 +128,7 @@ class EvaluationController(CountsController):
                 "local_models": {site: hash_model(one) for site, one in self._brought.models.items()}
                 if job.local_models
                 else None,
+                "not_given": self._not_given,
                 "failures": dict(tally.failures),
             }
         )

@@ -18,6 +18,7 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from fedward.errors import JobRefused, UpdateRefused
 from fedward.federation.algorithms import Control
 from fedward.federation.ckks import Encrypted
+from fedward.federation.record import WORDS
 from fedward.federation.round import DEADLINE_MISSED
 from fedward.federation.secure_messages import Masked
 from fedward.hospital import Evaluated, InferenceCounts, TrainedRound
@@ -224,7 +225,10 @@ def failure_of(answer: Shareable) -> str | None:
     if answer.get_return_code() == ReturnCode.OK:
         return None
     code = answer.get(_ERROR)
-    return code if isinstance(code, str) and _CODE.fullmatch(code) else INTERNAL_ERROR
+    # A failure is never an outcome, whatever it calls itself.
+    if isinstance(code, str) and _CODE.fullmatch(code) and code not in WORDS:
+        return code
+    return INTERNAL_ERROR
 
 
 def size_of(value: object) -> int:

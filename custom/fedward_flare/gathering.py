@@ -18,17 +18,25 @@ _LOOK_S = 0.5
 
 
 class Gathering:
-    """One task's answers.
+    """One task's answers, until nobody waits for them any more.
 
     Args:
-        receive: Takes a site's name and its answer; called by one thread at a time.
+        receive: Takes a site's name and its answer; called by one thread at a time, and never after :meth:`wait`.
         is_complete: Whether there is nobody left to wait for; asked after each answer.
+        receive_late: Takes those that come after :meth:`wait`; by default they are dropped.
     """
 
-    def __init__(self, receive: Callable[[str, Shareable], None], is_complete: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        receive: Callable[[str, Shareable], None],
+        is_complete: Callable[[], bool],
+        receive_late: Callable[[str, Shareable], None] = lambda *_: None,
+    ) -> None:
         self._receive = receive
         self._is_complete = is_complete
+        self._receive_late = receive_late
         self._condition = threading.Condition()
+        self._is_over = False
 
     def on_result(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
         """Take one answer and let go of it, so that no weights stay in NVFLARE's records."""
@@ -38,21 +46,27 @@ class Gathering:
     def take(self, site: str, answer: Shareable) -> None:
         """Take an answer that came by another way."""
         with self._condition:
+            if self._is_over:
+                self._receive_late(site, answer)
+                return
             self._receive(site, answer)
             self._condition.notify_all()
 
     def wait(self, *, deadline_s: float, abort_signal: Signal) -> None:
-        """Wait until all have answered or ``deadline_s`` seconds have passed.
+        """Wait until all have answered or ``deadline_s`` seconds have passed; what comes later is late.
 
         Raises:
             Stopped: the job was aborted.
         """
         until = time.monotonic() + deadline_s
         with self._condition:
-            while not self._is_complete():
-                if abort_signal.triggered:
-                    raise Stopped("aborted", "the job was aborted")
-                left = until - time.monotonic()
-                if left <= 0:
-                    return
-                self._condition.wait(min(left, _LOOK_S))
+            try:
+                while not self._is_complete():
+                    if abort_signal.triggered:
+                        raise Stopped("aborted", "the job was aborted")
+                    left = until - time.monotonic()
+                    if left <= 0:
+                        return
+                    self._condition.wait(min(left, _LOOK_S))
+            finally:
+                self._is_over = True  # before the lock is free: what the caller decides next stands

@@ -84,11 +84,11 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None, candidat
         job: What is proposed; without site names it asks every hospital of the federation.
         workdir: Where the coordinator's key lies.
         release: The folder of the release; a publishing job needs one. One that a job starts from, or is about, is
-            found among those that this coordinator has signed.
+            found among those that this coordinator has.
         candidate: The coordinator's folder of a finished training job; a gate needs one and no other takes one.
 
     Raises:
-        FederationError: a site is unknown, the minimum is larger than the number of sites, or the kit lacks a key.
+        FederationError: a site is unknown, the minimum is larger than the number of sites, or the kit is missing.
         ReleaseRefused: the release's folder lacks a part; ``wrong_descent``: it is not the one that the job starts
             from; ``unfinished_job``: the candidate's job has left no model.
     """
@@ -105,7 +105,7 @@ def prepare(job: Job, workdir: Workdir, *, release: Path | None = None, candidat
     if isinstance(job, EvaluationJob):
         job, subject = about_release(job, workdir)
     parts = read_parts(subject) if subject is not None else None
-    key, certificate = _login(workdir.kit(state.coordinator) / "startup")
+    key, certificate = _login(workdir.login(state.coordinator) / "startup")
     document = new_job_document(
         job,
         project=state.project,
@@ -130,7 +130,7 @@ def about_release(job: EvaluationJob, workdir: Workdir) -> tuple[EvaluationJob, 
     """Settle which release an evaluation is about; give the job with its number, and the release's folder.
 
     Raises:
-        ReleaseRefused: ``not_installed``: this coordinator has signed no such release; ``altered_passport``.
+        ReleaseRefused: ``not_installed``: this coordinator has no such release; ``altered_passport``.
         JobRefused: ``other_task``: the release does something else than the job says.
     """
     found = {
@@ -141,7 +141,8 @@ def about_release(job: EvaluationJob, workdir: Workdir) -> tuple[EvaluationJob, 
     number = job.number or max(found, default=0)
     if number not in found:
         known = ", ".join(sorted(folder.name for folder in workdir.releases.glob("*"))) or "none"
-        raise ReleaseRefused("not_installed", f"no release {job.release}-{number} was signed here; there is {known}")
+        wanted = f"{job.release}-{number}" if number else job.release
+        raise ReleaseRefused("not_installed", f"release {wanted} is not in {workdir.releases}; there is {known}")
     task = kind_of(verify_release(read_parts(found[number])).passport.task)
     if task != job.task:
         raise JobRefused("other_task", f"{found[number].name} does {task}, the job file says {job.task}")

@@ -9,18 +9,13 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import RoundFailed
-from fedward.federation.record import SiteOutcome
-from fedward.release.gate import NON_INFERIOR, NOT_SHOWN
+from fedward.federation.record import DONE, NON_INFERIOR, NOT_SHOWN, SiteOutcome
 from fedward.release.package import read_parts
 from fedward_flare import exchange, tasks
 from fedward_flare.controllers import Context, JobController, application_folder
 from fedward_flare.jobs import CANDIDATE, RELEASE, read_candidate
-from fedward_flare.words import INTERNAL_ERROR
 
 Read = Callable[[Shareable], SiteOutcome]
-
-DONE = "done"
-_ANSWERS = frozenset({DONE, NON_INFERIOR, NOT_SHOWN})
 
 
 class _OnceController(JobController):
@@ -60,10 +55,7 @@ class InferenceController(_OnceController):
 def _reading(read: Read) -> Callable[[str, Shareable], SiteOutcome]:
     def judge(_: str, answer: Shareable) -> SiteOutcome:
         failure = exchange.failure_of(answer)
-        if failure is None:
-            return read(answer)
-        # A failure is never an answer, whatever it calls itself.
-        return SiteOutcome(code=INTERNAL_ERROR if failure in _ANSWERS else failure)
+        return read(answer) if failure is None else SiteOutcome(code=failure)
 
     return judge
 

@@ -85,8 +85,12 @@ def up(
 
 
 def down(workdir: Workdir, *, progress: Progress = lambda _: None) -> None:
-    """Abort what runs, shut everything down, and end what does not go by itself. Nothing is left running."""
-    state = workdir.state()
+    """Abort what runs, shut everything down, and end what does not go by itself. Nothing is left running.
+
+    Raises:
+        FederationError: see :func:`status`.
+    """
+    state = _local_state(workdir)
     try:
         if state.mark and processes.running(state.mark):
             progress("stopping the jobs and the hospitals")
@@ -101,15 +105,10 @@ def status(workdir: Workdir) -> PocStatus:
     """Say what runs in the work folder.
 
     Raises:
-        FederationError: it is not a work folder of fedward (``not_running``), or one from which no server is started.
+        FederationError: ``not_running``: it is not a work folder of fedward; ``workdir_not_ours``: it is one from which
+            no server is started.
     """
-    state = workdir.state()
-    if state.server:
-        raise FederationError(
-            "not_running",
-            f"{workdir.root} is the folder of {state.coordinator} in {state.project}, whose server is {state.server}, "
-            f"port {state.port}; nothing is started from here. See: fedward job list --workdir {workdir.root}",
-        )
+    state = _local_state(workdir)
     alive = {process.name: processes.is_alive(process) for process in state.processes}
     connected: tuple[str, ...] = ()
     if alive.get("server"):
@@ -140,7 +139,7 @@ def running(
 
 
 def _up(federation: FederationSettings, workdir: Workdir, options: StartOptions, progress: Progress) -> None:
-    _require_same_project(federation, workdir)
+    require_same_project(federation, workdir)
     port = choose_port(federation.federation.port)
     state = _state_of(federation, port)
     workdir.write_state(state)
@@ -160,12 +159,25 @@ def _up(federation: FederationSettings, workdir: Workdir, options: StartOptions,
         raise
 
 
-def _require_same_project(federation: FederationSettings, workdir: Workdir) -> None:
+def _local_state(workdir: Workdir) -> FederationState:
+    """Give the state of a work folder from which a server may be started."""
     state = workdir.state()
     if state.server:
         raise FederationError(
-            "workdir_not_ours", f"{workdir.root} is the coordinator's folder; its server is {state.server}"
+            "workdir_not_ours",
+            f"{workdir.root} is the folder of {state.coordinator} in {state.project}, whose server is {state.server}, "
+            f"port {state.port}; nothing is started from here. See: fedward job list --workdir {workdir.root}",
         )
+    return state
+
+
+def require_same_project(federation: FederationSettings, workdir: Workdir) -> None:
+    """Refuse a work folder in which another federation lies, or one that runs elsewhere.
+
+    Raises:
+        FederationError: ``workdir_not_ours``.
+    """
+    state = _local_state(workdir)
     expected = (federation.federation.project, federation.names)
     found = (state.project, state.hospitals)
     if state.project and found != expected:

@@ -68,11 +68,16 @@ class Officer:
 
 
 def fetched(job_id: str, workdir: Workdir) -> FinishedJob | None:
-    """Give a completed job whose result lies in the coordinator's folder, by its id or its beginning; else None."""
-    found = (path.parent for path in (workdir.coordinator / "jobs").glob(f"*/{RECORD}"))
-    named = [folder for folder in found if job_id and folder.name.startswith(job_id)]
+    """Give a completed job whose result lies whole in the coordinator's folder, by its id or its beginning; else None.
+
+    A beginning that several of the coordinator's jobs have names none of them.
+    """
+    jobs = (workdir.coordinator / "jobs").glob("*")
+    named = [folder for folder in jobs if job_id and folder.name.startswith(job_id)]
     finished = _finished(named[0]) if len(named) == 1 else None
-    return finished if finished and finished.record.status == "completed" else None
+    if finished is None or finished.record.status != "completed":
+        return None
+    return None if finished.record.kind == "train" and finished.model is None else finished
 
 
 def propose(finished: FinishedJob, workdir: Workdir, out: Path) -> Path:
@@ -154,7 +159,7 @@ def adopt(folder: Path, workdir: Workdir) -> Path:
             the model that the job left; ``older_release``: there is one of its number or a later one.
     """
     state = workdir.state()
-    root = read_certificate(workdir.kit(state.coordinator) / "startup" / ROOT)
+    root = read_certificate(workdir.login(state.coordinator) / "startup" / ROOT)
     parts = read_parts(folder)
     passport = verify_release(parts, Trust(root, state.project, datetime.now(UTC))).passport
     trained = _finished(workdir.job(passport.job_id))
@@ -202,7 +207,10 @@ def _only_training(proposal: Workdir, officer: Officer) -> FinishedJob:
 
 
 def _verified_documents(proposal: Workdir, officer: Officer) -> Iterator[JobDocument]:
-    """Give the document of every job; the coordinator signed each while the certificate was valid."""
+    """Give the document of every job that the coordinator has signed.
+
+    The certificate was valid at the time that the document itself names; nothing else says when it was signed.
+    """
     for path in sorted((proposal.coordinator / "jobs").glob("*")):
         try:
             content, text = (path / DOCUMENT).read_bytes(), (path / SIGNED).read_text(encoding="utf-8")

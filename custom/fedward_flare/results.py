@@ -71,19 +71,18 @@ def keep_result(downloaded: Path, workdir: Workdir, *, job_id: str, status: str)
     result = downloaded / _RUN / RESULT
     record = _read_record(result / RECORD, job_id=job_id, status=status)
     folder = workdir.job(job_id)
-    for name in (RECORD, MODEL):
-        if (result / name).is_file() and not (result / name).is_symlink():
-            write_bytes(folder / name, (result / name).read_bytes(), mode=0o644)
+    _keep(result / MODEL, folder)
     counts = result / EVALUATION
     if record.status == "completed" and counts.is_file() and not counts.is_symlink():
         write_coordinator_page(folder, read_outcome(counts.read_bytes()))
-    return FinishedJob(
-        id=job_id,
-        record=record,
-        engine_status=status,
-        folder=folder,
-        tensorboard=_keep_curves(result / CURVES, workdir.tensorboard / job_id),
-    )
+    curves = _keep_curves(result / CURVES, workdir.tensorboard / job_id)
+    _keep(result / RECORD, folder)  # the last: where it lies, all the others do
+    return FinishedJob(id=job_id, record=record, engine_status=status, folder=folder, tensorboard=curves)
+
+
+def _keep(source: Path, folder: Path) -> None:
+    if source.is_file() and not source.is_symlink():
+        write_bytes(folder / source.name, source.read_bytes(), mode=0o644)
 
 
 def read_record(folder: Path) -> JobRecord | None:

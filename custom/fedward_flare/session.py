@@ -208,14 +208,15 @@ def connect(workdir: Workdir, *, as_operator: bool = False, timeout_s: float = C
     """Open a session as the coordinator (or the operator), trying again until ``timeout_s`` is over.
 
     Raises:
-        FederationError: no federation was started from the work folder, or its server does not answer.
+        FederationError: no federation was started from the work folder, the kit is missing (``kit_missing``), or the
+            server does not answer.
     """
     state = workdir.state()
     if not (state.processes or state.server):
         raise FederationError("not_running", f"no federation runs from {workdir.root}; start it with: fedward poc up")
     person = state.operator if as_operator else state.coordinator
     listener = (state.server or LOOPBACK, state.port)
-    session = Session(_open(person, workdir.kit(person), listener=listener, timeout_s=timeout_s), workdir)
+    session = Session(_open(person, workdir.login(person), listener=listener, timeout_s=timeout_s), workdir)
     try:
         yield session
     finally:

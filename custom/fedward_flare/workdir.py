@@ -76,7 +76,7 @@ class Workdir:
 
     @property
     def releases(self) -> Path:
-        """All releases that the coordinator has signed, a folder each."""
+        """All releases that the coordinator has, signed here or adopted, a folder each."""
         return self.coordinator / "releases"
 
     def job(self, job_id: str) -> Path:
@@ -96,6 +96,23 @@ class Workdir:
     def kit(self, participant: str) -> Path:
         """Give the startup kit of the server, a hospital or a person."""
         return self.kits / self.state().project / "prod_00" / participant
+
+    def login(self, person: str) -> Path:
+        """Give the startup kit of a person, to log in or to sign with.
+
+        Raises:
+            FederationError: ``kit_missing``: no kit lies there; the detail says how it gets there.
+        """
+        kit = self.kit(person)
+        missing = [name for name in ("client.key", "client.crt") if not (kit / "startup" / name).is_file()]
+        if missing:
+            way = (
+                f"nvflare package {person}.signed.zip --request-dir {person} -w {self.kits} --fingerprint ROOT"
+                if self.state().server
+                else "fedward poc up"
+            )
+            raise FederationError("kit_missing", f"{kit} has no {missing[0]}; make that kit with: {way}")
+        return kit
 
     def hospital(self, name: str) -> Path:
         """Give the folder that stands for what lies at the hospital."""

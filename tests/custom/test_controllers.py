@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from nvflare.apis.client import Client
+from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -307,6 +308,32 @@ def test_a_site_that_answered_late_is_waited_for_again(job: TrainingJob, bench: 
     assert record.rounds[0].failures == {"south": "deadline_missed"}
     assert record.rounds[1].seconds < 0.5
     assert "south" in record.rounds[2].weights
+
+
+def test_an_answer_between_the_deadline_and_the_end_of_the_task_changes_no_round_and_is_heard(
+    job: TrainingJob, bench: Callable[..., Bench]
+) -> None:
+    cancelled: list[Task] = []
+
+    def south(task: str, message: Shareable) -> Answer:
+        if exchange.unpack_model(message).number == 1:
+            return None
+        time.sleep(0.3)  # the others answer at once: only a round that waits for this site has it
+        return trainer()(task, message)
+
+    def cancel(task: Task, *_: object) -> None:
+        cancelled.append(task)
+        if len(cancelled) == 1:
+            late = ClientTask(Client("south", "token"), task)
+            late.result = trainer()(task.name, task.data)
+            task.result_received_cb(client_task=late, fl_ctx=FLContext())
+
+    one = bench(with_deadline(job, 0.6), south=south)
+    one.communicator.cancel_task = cancel
+    record = one.run()
+    assert record.rounds[0].failures == {"south": "deadline_missed"}
+    assert set(record.rounds[0].weights) == {"east", "north"}
+    assert "south" in record.rounds[1].weights
 
 
 def test_too_few_sites_fail_the_job_with_a_record_of_why(job: TrainingJob, bench: Callable[..., Bench]) -> None:

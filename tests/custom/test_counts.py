@@ -205,18 +205,19 @@ def test_the_latest_release_is_meant_where_no_number_stands(released: Workdir) -
 
 
 @pytest.mark.parametrize(
-    ("change", "kind", "code"),
+    ("change", "kind", "code", "words"),
     [
-        ({"number": 7}, ReleaseRefused, "not_installed"),
-        ({"release": "other"}, ReleaseRefused, "not_installed"),
-        ({"task": "classification"}, JobRefused, "other_task"),
+        ({"number": 7}, ReleaseRefused, "not_installed", ("ball-7 is not in", "there is ball-1")),
+        ({"release": "other", "number": 0}, ReleaseRefused, "not_installed", ("other is not in", "there is ball-1")),
+        ({"task": "classification"}, JobRefused, "other_task", ("ball-1 does lesions",)),
     ],
 )
-def test_an_evaluation_of_what_was_not_signed_here_is_not_submitted(
-    released: Workdir, change: dict[str, Any], kind: type[FedwardError], code: str
+def test_an_evaluation_of_what_the_coordinator_does_not_have_is_not_submitted(
+    released: Workdir, change: dict[str, Any], kind: type[FedwardError], code: str, words: tuple[str, ...]
 ) -> None:
-    with pytest.raises(kind, match=code):
+    with pytest.raises(kind, match=code) as caught:
         prepare(evaluation_job().model_copy(update=change), released)
+    assert [word for word in words if word not in caught.value.detail] == []
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedward.errors import FederationError
+from fedward.files import write_text
 from fedward.settings.federation import read_federation
 from fedward_flare import poc
 from fedward_flare.cli import app
@@ -52,21 +53,33 @@ def test_no_local_federation_is_started_in_it(tmp_path: Path) -> None:
     assert list(desk.kits.iterdir()) == []
 
 
-def test_the_status_of_its_federation_is_elsewhere_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["down"], ["up"]], ids=" ".join)
+def test_what_runs_of_its_federation_is_elsewhere_and_is_left_as_it_is(words: list[str], tmp_path: Path) -> None:
     desk = make_desk(PROJECT, tmp_path / "desk")
-    for words in ([], ["--json"]):
-        shown = CliRunner().invoke(app, ["poc", "status", "--workdir", str(desk.root), *words])
-        said = " ".join(shown.output.split())
-        assert shown.exit_code == 1
-        assert "server.fedward.example" in said
-        assert "nothing is started from here" in said
-        assert "connected" not in said
+    before = {path: path.stat().st_mtime_ns for path in desk.root.rglob("*") if path.name != ".lock"}
+    shown = CliRunner().invoke(app, ["poc", *words, "--workdir", str(desk.root)])
+    said = " ".join(shown.output.split())
+    assert (shown.exit_code, "workdir_not_ours" in said) == (1, True)
+    assert "server.fedward.example" in said
+    assert "nothing is started from here" in said
+    assert {path: path.stat().st_mtime_ns for path in desk.root.rglob("*") if path.name != ".lock"} == before
+
+
+def test_a_kit_that_is_not_packaged_yet_is_named_with_the_command(tmp_path: Path) -> None:
+    desk = make_desk(PROJECT, tmp_path / "desk")
+    shown = CliRunner().invoke(app, ["job", "list", "--workdir", str(desk.root)])
+    said = "".join(shown.output.split())
+    assert (shown.exit_code, "kit_missing" in said) == (1, True)
+    assert str(desk.kit("coordinator@fedward.example")) in said
+    assert f"-w{desk.kits}" in said.split("nvflarepackage")[1]
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     text = PROJECT.read_text(encoding="utf-8").replace("server.fedward.example", "localhost").replace("8002", "1")
     (tmp_path / "project.yml").write_text(text, encoding="utf-8")
     desk = make_desk(tmp_path / "project.yml", tmp_path / "desk")
+    for name in ("client.key", "client.crt"):
+        write_text(desk.kit(desk.state().coordinator) / "startup" / name, "of the kit")
     with pytest.raises(FederationError, match="not_reachable") as caught, connect(desk, timeout_s=0.1):
         raise AssertionError("nobody listens there")
     assert "port 1 of localhost" in caught.value.detail

@@ -203,21 +203,45 @@ def test_the_command_prints_a_roster_that_a_site_file_can_hold(work: Path) -> No
     ("text", "word"),
     [
         ("name: x\nparticipants: []\n", "one server"),
-        ("name: x\n", "no 'participants' in it"),
-        ("name: ../x\nparticipants: []\n", "'../x' is not a name"),
-        ("name: x\nparticipants:\n- {name: s, type: server}\n", "no 'org' in it"),
-        ("name: x\nparticipants:\n- {name: c, type: client, org: the clinic}\n", "'the clinic' is not a name"),
-        ("name: x\nparticipants:\n- {name: North, type: client, org: o}\n", "'North' is not a name"),
-        ("name: x\nparticipants:\n- {name: s, type: server, org: o, fed_learn_port: web}\n", "'web' is not a port"),
+        ("name: x\n", "participants: expected a list, found nothing"),
+        ("participants: []\n", "name: expected "),
+        ("name: ../x\nparticipants: []\n", "found '../x'"),
+        ("name: x\nparticipants: [c]\n", "participant 1: expected a table, found 'c'"),
+        ("name: x\nparticipants: [{type: client, org: o}]\n", "name of participant 1: expected "),
+        (
+            "name: x\nparticipants: [{name: c, org: o}]\n",
+            "type of c: expected one of server, client, admin, found noth",
+        ),
+        ("name: x\nparticipants: [{name: c, type: clent, org: o}]\n", "type of c: expected one of server, client, adm"),
+        ("name: x\nparticipants: [{name: c, type: [client], org: o}]\n", "type of c: expected one of"),
+        ("name: x\nparticipants: [{name: s, type: server}]\n", "org of s: expected [A-Za-z0-9_]{1,64}, found nothing"),
+        (
+            "name: x\nparticipants: [{name: c, type: client, org: the clinic}]\n",
+            "org of c: expected [A-Za-z0-9_]{1,64}, f",
+        ),
+        ("name: x\nparticipants: [{name: North, type: client, org: o}]\n", "name of North: expected [a-z0-9_-]{1,64}"),
+        ("name: x\nparticipants: [{name: server, type: client, org: o}]\n", "name of server: expected"),
+        *(
+            (f"name: x\nparticipants: [{{name: {name}, type: server, org: o}}]\n", f"name of {name}: expected a host's")
+            for name in ("a..b", "a.", "-a", "a@b", 64 * "a", 33 * "a" + "." + 31 * "b")
+        ),
+        *(
+            (
+                f"name: x\nparticipants: [{{name: s, type: server, org: o, {field}: {port}}}]\n",
+                f"{field} of s: expected a whole number from 1 to 65535, found",
+            )
+            for field in ("fed_learn_port", "admin_port")
+            for port in ("web", "0", "-1", "65536", "true", "8002.0", "null")
+        ),
         (
             "name: x\nparticipants:\n- {name: c, type: client, org: o}\n- {name: c, type: client, org: p}\n",
             "two participants are named c",
         ),
-        ("- a\n", "not a project file"),
-        ("name: [\n", "not a project file"),
+        ("- a\n", "project file: expected a table, found ['a']"),
+        ("name: [\n", "project.yml"),
         (
             "name: x\nparticipants:\n- {name: s, type: server, org: o}\n- {name: ../c, type: client, org: o}\n",
-            "not a project file",
+            "name of ../c: expected",
         ),
         (
             "name: x\nparticipants:\n- {name: s, type: server, org: o}\n- {name: c, type: client, org: o}\n",

@@ -9,6 +9,7 @@ from nvflare.private.fed.utils.fed_utils import nvflare_fobs_initialize
 
 from fedward.errors import JobRefused, ModelError, UpdateRefused
 from fedward.federation.algorithms import Control
+from fedward.federation.record import WORDS
 from fedward.hospital import Evaluated, TrainedRound
 from fedward.privacy.head import Head
 from fedward.privacy.plan import Spent
@@ -168,5 +169,6 @@ def test_an_error_travels_as_its_code_alone(error: Exception, code: str) -> None
 def test_a_failure_without_a_proper_code_is_an_internal_error() -> None:
     answer = make_reply(ReturnCode.EXECUTION_EXCEPTION)
     assert exchange.failure_of(answer) == "internal_error"
-    answer["fedward.error"] = "<b>shown to the coordinator</b>"
-    assert exchange.failure_of(answer) == "internal_error"
+    for text in ("<b>shown to the coordinator</b>", *WORDS):
+        answer["fedward.error"] = text
+        assert exchange.failure_of(answer) == "internal_error"

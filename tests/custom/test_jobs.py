@@ -43,7 +43,7 @@ def test_a_kit_without_its_key_signs_nothing_and_is_named(job: TrainingJob, work
     shutil.copytree(workdir.root, tmp_path / "copy")
     broken = Workdir(tmp_path / "copy")
     (broken.kit(broken.state().coordinator) / "startup" / "client.key").unlink()
-    with pytest.raises(FederationError, match="workdir_not_ours") as caught:
+    with pytest.raises(FederationError, match="kit_missing") as caught:
         prepare(job, broken)
     assert "client.key" in caught.value.detail
 

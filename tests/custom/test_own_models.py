@@ -12,7 +12,7 @@ import pytest
 from nvflare.apis.shareable import Shareable
 
 from evaluation_cases import evaluation_job, release_of
-from fedward.errors import FedwardError, JobRefused, SumRefused, UpdateRefused
+from fedward.errors import FederationError, FedwardError, JobRefused, SumRefused, UpdateRefused
 from fedward.evaluation.outcome import model_of
 from fedward.evaluation.sheet import sheet_of
 from fedward.federation.consent import Consent, Weights, consent_to, hash_model
@@ -25,9 +25,10 @@ from fedward.settings.job import EvaluationJob
 from fedward.settings.site import read_site_settings, require_identity
 from fedward.site_counts import Counted
 from fedward_flare import counts_exchange, models_exchange, tasks, words
+from fedward_flare.demo import require_completed
 from fedward_flare.evaluation_controller import EvaluationController
 from fedward_flare.jobs import prepare
-from fedward_flare.results import EVALUATION, RESULT
+from fedward_flare.results import EVALUATION, RESULT, FinishedJob
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.workdir import Workdir
 from sum_cases import EvaluationRun, connect, serve
@@ -117,6 +118,7 @@ def test_every_hospital_gets_every_model_and_the_matrix_is_kept_by_names(run: Ca
         assert site.tasks == [tasks.AGREE_TASK, tasks.GIVE_TASK, tasks.COUNT_TASK]
         assert {name: model.tolist() for name, model in site.brought.items()} == {"east": [0.5] * 4, "north": [1.5] * 4}
     outcome = done.outcome()
+    assert outcome.not_given == {"south": "no_own_model"}
     assert outcome.local_models == {"east": done.sites["east"].consent.model_sha256} | {
         "north": done.sites["north"].consent.model_sha256
     }
@@ -132,12 +134,16 @@ def test_every_hospital_gets_every_model_and_the_matrix_is_kept_by_names(run: Ca
     "failure", [JobRefused("local_models_not_allowed", "of a hospital's own"), None], ids=["refused", "silent"]
 )
 def test_one_hospital_without_a_yes_keeps_everybodys_model_at_home(
-    run: Callable[..., EvaluationRun], failure: Exception | None
+    run: Callable[..., EvaluationRun], workdir: Workdir, failure: Exception | None
 ) -> None:
     done = run(deadline_s=1.0 if failure is None else 20.0, south={"failures": {tasks.AGREE_TASK: failure}})
     record = done.go()
     assert (record.status, record.code) == ("failed", "not_all_agreed")
-    assert record.sites["south"].code == ("deadline_missed" if failure is None else "local_models_not_allowed")
+    code = "deadline_missed" if failure is None else "local_models_not_allowed"
+    assert record.sites["south"].code == code
+    with pytest.raises(FederationError, match="job_failed") as caught:
+        require_completed(FinishedJob(record.id, record, "", done.folder, None), workdir)
+    assert f"not_all_agreed; south: {code})" in caught.value.detail
     assert {task for site in done.sites.values() for task in site.tasks} == {tasks.AGREE_TASK}
     assert not (done.folder / RESULT / EVALUATION).exists()
 
@@ -147,6 +153,7 @@ def test_a_hospital_that_fails_to_give_its_model_costs_its_column_alone(run: Cal
     assert done.go().status == "completed"
     assert set(done.outcome().local_models or {}) == {"east", "south"}
     assert set(done.outcome().rows["north"]) == {"release", "of east", "of south"}
+    assert done.outcome().not_given == {"north": "too_few_patients"}
 
 
 @pytest.mark.parametrize("model", [np.ones(4, np.float32), np.full(4, np.nan, np.float32)])
@@ -155,6 +162,7 @@ def test_a_model_that_is_not_the_signed_one_goes_to_nobody(run: Callable[..., Ev
     done.sites["east"].model = model
     assert done.go().status == "completed"
     assert {name for site in done.sites.values() for name in site.brought} == {"north", "south"}
+    assert set(done.outcome().not_given) == {"east"}
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from fedward.release.package import MODEL, PASSPORT, SIGNATURE, read_parts, veri
 from fedward.settings.job import StartFrom, TrainingJob
 from fedward_flare.cli import app
 from fedward_flare.jobs import DOCUMENT
-from fedward_flare.proposals import RELEASES, adopt, propose, read_officer, sign_proposal
+from fedward_flare.proposals import RELEASES, adopt, fetched, propose, read_officer, sign_proposal
 from fedward_flare.releases import SIGNED, document_of
-from fedward_flare.results import RECORD, FinishedJob
+from fedward_flare.results import RECORD, RESULT, FinishedJob, keep_result
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.workdir import Workdir
 from gate_cases import SITES, answer, finished, gate_of
@@ -276,6 +276,32 @@ def test_the_coordinator_adopts_no_release_of_another_root_and_no_older_one(
     with pytest.raises(FedwardError, match="untrusted"):
         adopt(officer / "kept", desk)
     foreign.write_bytes(honest)
+
+
+def test_the_beginning_of_several_jobs_names_none_also_where_one_alone_was_fetched(
+    job: TrainingJob, desk: Workdir
+) -> None:
+    one = finished(job, desk)
+    assert fetched(one.id[:8], desk) is not None
+    desk.job(one.id[:8] + 24 * "0").mkdir()
+    assert fetched(one.id[:8], desk) is None
+    assert fetched(one.id, desk) is not None
+    assert fetched("", desk) is None
+
+
+def test_a_training_that_was_half_fetched_is_fetched_again(job: TrainingJob, desk: Workdir, tmp_path: Path) -> None:
+    one = finished(job, desk)
+    shutil.copytree(one.folder, tmp_path / "workspace" / RESULT)
+    (one.folder / MODEL).unlink()
+    assert fetched(one.id, desk) is None
+    (one.folder / RECORD).unlink()
+    (one.folder / MODEL / "in-the-way").mkdir(parents=True)
+    with pytest.raises(FedwardError, match="cannot_write"):
+        keep_result(tmp_path, desk, job_id=one.id, status="FINISHED:COMPLETED")
+    assert not (one.folder / RECORD).exists()
+    shutil.rmtree(one.folder / MODEL)
+    keep_result(tmp_path, desk, job_id=one.id, status="FINISHED:COMPLETED")
+    assert fetched(one.id, desk) is not None
 
 
 def test_a_folder_that_is_there_is_not_written_over(job: TrainingJob, desk: Workdir, proposal: Workdir) -> None:

@@ -51,6 +51,7 @@ class EvaluationOutcome(Value):
         rows: By site, exact counts of the models that the site shares.
         local_models: The hash of each hospital's own model that was tried on everybody's patients; None where the job
             asked for none.
+        not_given: Of each other hospital of such a job, why none of its own was: ``no_own_model``, or its error's code.
         failures: The code of each site that is not in the sum.
     """
 
@@ -70,6 +71,7 @@ class EvaluationOutcome(Value):
     privacy: dict[Name, SitePrivacy]
     rows: dict[Name, dict[ModelName, tuple[float, ...]]] = Field(default_factory=dict)
     local_models: dict[Name, Sha256] | None = None
+    not_given: dict[Name, Name] = Field(default_factory=dict)
     failures: dict[Name, Name] = Field(default_factory=dict)
 
     @model_validator(mode="after")

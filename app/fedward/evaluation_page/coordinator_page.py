@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -70,7 +71,8 @@ def page_of(outcome: EvaluationOutcome) -> Page:
             ("evaluated as", outcome.task),
             ("summed under", outcome.exchange),
             ("hospitals in the sum", ", ".join(sorted(outcome.noise_multipliers))),
-            ("hospitals that are not", _failures(outcome)),
+            ("hospitals that are not", _coded(outcome.failures)),
+            *([("own models not tried", _coded(outcome.not_given))] if outcome.local_models is not None else []),
             ("noise on each count", f"standard deviation {outcome.deviation:.1f}"),
             ("cost at a hospital", f"epsilon at most {max(spent):.2f}" if spent else NOTHING),
         ),
@@ -226,5 +228,5 @@ def _cell(outcome: EvaluationOutcome, site: str, model: str) -> str:
     return estimate(main_value(figures))
 
 
-def _failures(outcome: EvaluationOutcome) -> str:
-    return ", ".join(f"{site} ({code})" for site, code in sorted(outcome.failures.items())) or "none"
+def _coded(sites: Mapping[str, str]) -> str:
+    return ", ".join(f"{site} ({code})" for site, code in sorted(sites.items())) or "none"

@@ -10,16 +10,29 @@ from pydantic import BaseModel, ConfigDict, Field
 from fedward.federation.best import Best
 from fedward.identity.document import JobDocument
 
+#: What a site has done with a job of one task; a gate's answers; what it says and does about its own model.
+DONE = "done"
+NON_INFERIOR, NOT_SHOWN = "non_inferior", "not_shown"
+AGREED, GAVE, NO_MODEL = "agreed", "gave", "no_own_model"
+
+#: Every word of a site's outcome that is no error's code.
+WORDS = frozenset({DONE, NON_INFERIOR, NOT_SHOWN, AGREED, GAVE, NO_MODEL})
+
 
 class _Value(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SiteOutcome(_Value):
-    """What one site has done with a job of one task: ``done`` or its error's code, and its rounded counts."""
+    """What one site has done with a job of one task: of :data:`WORDS` or its error's code, and its rounded counts."""
 
     code: str
     counts: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the site has not done what it was asked."""
+        return self.code not in WORDS
 
 
 class SitePrivacy(_Value):

@@ -7,13 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fedward.federation.record import JobRecord
+from fedward.federation.record import NON_INFERIOR, JobRecord
 from fedward.identity.document import JobDocument
 from fedward.settings.job import GateJob
 from fedward.settings.read import Name
-
-#: A site's bit, as words.
-NON_INFERIOR, NOT_SHOWN = "non_inferior", "not_shown"
 
 #: The site runs no release of the model's name: there is nothing to compare with.
 NOTHING_RUNS = "no_active_model"

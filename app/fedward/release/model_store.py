@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from fedward.errors import JobRefused, ReleaseRefused
+from fedward.federation.record import NON_INFERIOR, NOT_SHOWN
 from fedward.identity.document import JobDocument
-from fedward.release.gate import NON_INFERIOR, NOT_SHOWN
 from fedward.release.package import PASSPORT, Release, ReleaseParts, Trust, read_parts, verify_release, write_release
 from fedward.release.passport import Passport, parse_passport
 from fedward.settings.job import TrainingJob

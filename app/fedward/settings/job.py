@@ -336,7 +336,7 @@ class EvaluationJob(_Job):
 
     Attributes:
         release: The name of the release.
-        number: Its number; 0 stands for the latest that the coordinator has signed, and is settled when it signs.
+        number: Its number; 0 stands for the latest that the coordinator has, and is settled when the job is signed.
         task: What the release does.
         operating_point: The probability from which on a place or a lesion counts as positive; the histograms' bins
             know it to the nearest twentieth.

@@ -84,7 +84,9 @@ def test_the_whole_matrix_has_a_column_for_each_hospitals_own_model() -> None:
         "east": {"release": counts["east"], "local": counts["east"], "of west": counts["north"]},
         "north": {"release": counts["north"], "of east": counts["east"], "of west": [0.0] * len(counts["north"])},
     }
-    page = page_of(outcome(rows=rows, local_models={"east": "a" * 64, "west": "b" * 64}))
+    given = {"east": "a" * 64, "west": "b" * 64}
+    page = page_of(outcome(rows=rows, local_models=given, not_given={"north": "no_own_model"}))
+    assert ("own models not tried", "north (no_own_model)") in page.facts
     (table,) = next(section for section in page.sections if section.title == "Hospital by hospital").tables
     assert list(table.headers[2:]) == [f"the own model of {site}" for site in SITES]
     cells = {row[0]: row[1:] for row in table.rows}
