@@ -1,4 +1,4 @@
-"""A site's job process that dies is started again by the site itself.
+"""How a job's process is started, at the server and at a site; one that dies at a site is started again by the site.
 
 NVFLARE ends everybody's job when one site's job process dies by a signal (out of memory, a crash in native code),
 whatever minimum the job has. The process that takes its place fetches the same task again; what must survive lies on
@@ -22,9 +22,11 @@ from nvflare.apis.job_launcher_spec import JobHandleSpec, JobReturnCode
 from nvflare.apis.workspace import Workspace
 from nvflare.app_common.job_launcher.client_process_launcher import ClientProcessJobLauncher
 from nvflare.app_common.job_launcher.process_launcher import JOB_RETURN_CODE_MAPPING
+from nvflare.app_common.job_launcher.server_process_launcher import ServerProcessJobLauncher
 from nvflare.utils.job_launcher_utils import get_credential_env
 from nvflare.utils.process_utils import ProcessAdapter, spawn_process
 
+from fedward_flare.job_process import job_command
 from fedward_flare.locks import require_in_place
 
 #: A process that dies more often than this in one job has a reason that starting it again does not cure.
@@ -103,12 +105,24 @@ class RestartingLauncher(ClientProcessJobLauncher):
         self._folders[_run_folder(job_meta, fl_ctx)] = handle
         return handle
 
+    def get_command(self, job_meta: dict[str, Any], fl_ctx: FLContext) -> str:
+        """Give NVFLARE's command in our program."""
+        return job_command(super().get_command(job_meta, fl_ctx))
+
     def _clear_ended(self) -> None:
         """NVFLARE keeps a site's run folder for ever; the one of the latest job stays for whoever reads its log."""
         ended = [folder for folder, handle in self._folders.items() if handle.has_ended]
         for folder in ended:
             shutil.rmtree(folder, ignore_errors=True)
             del self._folders[folder]
+
+
+class ServerLauncher(ServerProcessJobLauncher):
+    """NVFLARE's launcher of the server's job processes, in our program."""
+
+    def get_command(self, job_meta: dict[str, Any], fl_ctx: FLContext) -> str:
+        """Give NVFLARE's command in our program."""
+        return job_command(super().get_command(job_meta, fl_ctx))
 
 
 def _run_folder(job_meta: dict[str, Any], fl_ctx: FLContext) -> Path:

@@ -20,7 +20,8 @@ from fedward.identity.release_identity import make_release_identity
 from fedward_flare.job_config import SERVER_CLASSES, SITE_CLASSES
 from fedward_flare.share import shared
 
-LAUNCHER = "fedward_flare.launcher.RestartingLauncher"
+SITE_LAUNCHER = "fedward_flare.launcher.RestartingLauncher"
+SERVER_LAUNCHER = "fedward_flare.launcher.ServerLauncher"
 LOCKS = {"id": "fedward_locks", "path": "fedward_flare.locks.SiteLocks", "args": {}}
 VALIDATOR = {"path": "fedward_flare.server_folder.ServerJobValidator", "args": {}}
 
@@ -86,6 +87,8 @@ class FedwardBuilder(Builder):
         for component in components:
             if component["id"] == "job_manager":
                 component["args"]["uri_root"] = f"{storage}/jobs"
+            if component["id"] == "process_launcher":
+                component.update({"path": SERVER_LAUNCHER, "args": {}})
         resources["components"] = components
 
     def _narrow_site(self, resources: dict[str, Any]) -> None:
@@ -95,7 +98,7 @@ class FedwardBuilder(Builder):
         components = [c for c in resources["components"] if c["id"] not in _LOG_STREAMS]
         for component in components:
             if component["id"] == "process_launcher":
-                component.update({"path": LAUNCHER, "args": {}})
+                component.update({"path": SITE_LAUNCHER, "args": {}})
         resources["components"] = [LOCKS, *components]
 
 

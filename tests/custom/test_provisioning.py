@@ -60,6 +60,8 @@ def test_the_server_keeps_everything_in_the_work_folder_on_loopback(workdir: Wor
     jobs = next(c for c in content["components"] if c["id"] == "job_manager")["args"]["uri_root"]
     assert all(Path(folder).is_relative_to(workdir.root) for folder in (storage, jobs))
     assert content["servers"][0]["heart_beat_timeout"] == 60
+    launcher = next(c for c in content["components"] if c["id"] == "process_launcher")
+    assert launcher["path"] == "fedward_flare.launcher.ServerLauncher"
     assert content["app_validator"]["path"] == "fedward_flare.server_folder.ServerJobValidator"
     started = json.loads((workdir.kit("server") / "startup" / "fed_server.json").read_text())
     assert started["servers"][0]["service"]["target"] == f"127.0.0.1:{workdir.state().port}"
