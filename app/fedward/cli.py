@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -286,27 +286,6 @@ def model_rollback(site_file: SiteOption = None) -> None:
     with explained():
         name, number = open_hospital(site_file).roll_back()
         output.print(f"active: {name}-{number}")
-
-
-@model.command("train-alone")
-def model_train_alone(
-    job: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A training job's file (TOML).")],
-    site_file: SiteOption = None,
-) -> None:
-    """Train a job's network on this hospital's own patients alone, and keep it here to be evaluated beside releases.
-
-    The model stands under the job's name. It leaves the hospital only where the site file lets it (share_local_model).
-    """
-    with explained():
-        from fedward.evaluation.local_only import keep_alone, train_alone
-        from fedward.settings.job import Job, TrainingJob
-        from fedward.settings.read import read_settings
-
-        settings: Job = read_settings(job, cast("type[Any]", Job))
-        if not isinstance(settings, TrainingJob):
-            raise SettingsError("invalid_settings", f"{job}: expected a train job, found one of kind {settings.kind}")
-        site = open_hospital(site_file).site
-        output.print(f"kept {keep_alone(site.state, settings, train_alone(site, settings))}", markup=False)
 
 
 def infer(

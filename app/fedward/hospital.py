@@ -306,7 +306,8 @@ class Hospital(SummingHospital):
         """Charge and give this hospital's own model, None where it has none, once every hospital has agreed.
 
         Raises:
-            JobRefused: ``local_models_not_allowed``, ``not_all_agreed``, ``model_changed``, ``too_few_patients``.
+            JobRefused: ``local_models_not_allowed``, ``not_all_agreed``, ``model_changed``, ``too_few_patients``,
+                ``unknown_patients``.
             ReleaseRefused, UpdateRefused, IdentityError, SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
         return self._evaluation(document).give_model(consents, should_stop=should_stop)
