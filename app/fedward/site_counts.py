@@ -149,6 +149,12 @@ class SiteCounts(SummedAtSite):
         """What the noised counts cost any counted patient."""
         return spent_by(self.noised, self.site.privacy.delta)
 
+    @property
+    def has_given_model(self) -> bool:
+        """Whether the hospital's own model has left in this job, whatever the server says of it."""
+        job = self.ledger.entries().jobs.get(self.document.id)
+        return job is not None and MODEL_ROUND in job.rounds and job.rounds[MODEL_ROUND].is_sent
+
     def reserve(self, held_out: Collection[str], *, trained: Collection[str] | None = None) -> Reserved:
         """Reserve the job's cost for every patient who can afford it; asked again, give who that was.
 

@@ -174,8 +174,7 @@ class SiteEvaluation:
             hollow = {name for name, of_model in scans.items() if name not in (RELEASE, LOCAL) and is_hollow(of_model)}
             scans = {name: of_model for name, of_model in scans.items() if name not in hollow}
             counted = {name: self._counted(of_model) for name, of_model in scans.items()}
-            gone = self.site.name in brought.models
-            write_site_page(self._page_folder, self._document(scans, counted, is_local_gone=gone))
+            write_site_page(self._page_folder, self._document(scans, counted))
             rows = {**counted, **dict.fromkeys(hollow, np.zeros(self._sheet.size))} if is_shared else {}
             if not tells_of_local:
                 rows.pop(LOCAL, None)
@@ -203,9 +202,7 @@ class SiteEvaluation:
         is_told = self.counts.is_shared and len(own.patients or ()) >= self.site.bounds.min_patients
         return own.patients if is_told else None
 
-    def _document(
-        self, scans: Mapping[str, Sequence[ScanFacts]], counted: Mapping[str, Counts], *, is_local_gone: bool
-    ) -> SiteDocument:
+    def _document(self, scans: Mapping[str, Sequence[ScanFacts]], counted: Mapping[str, Counts]) -> SiteDocument:
         passport = self.release.passport
         return site_document(
             scans,
@@ -218,7 +215,7 @@ class SiteEvaluation:
             noise_multiplier=self.counts.noised.noise_multiplier,
             smallest_cohort=self.site.bounds.min_patients,
             is_shared=self.counts.is_shared,
-            is_local_gone=is_local_gone,
+            is_local_gone=self.counts.has_given_model,
             created=self.clock(),
         )
 

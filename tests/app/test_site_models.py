@@ -131,6 +131,21 @@ def test_every_model_is_tried_on_the_held_out_patients_and_stands_on_the_hospita
     assert not job.is_open
 
 
+def test_the_page_says_that_the_own_model_left_though_the_server_does_not_bring_it_back(site: Site) -> None:
+    hospital, document = opened(site)
+    consents = (yes_of(document), hospital.agree_to_give(document))
+    hospital.give_model(document, consents)
+    hospital.evaluate_release(document, brought=OwnModels(consents, {"east": EASTS}))
+    assert numbers_of(site)["is_local_gone"]
+
+
+def test_the_page_says_that_the_own_model_stayed_though_the_server_names_it(site: Site) -> None:
+    hospital, document = opened(site)
+    consents = (yes_of(document), hospital.agree_to_give(document))
+    hospital.evaluate_release(document, brought=OwnModels(consents, {"north": OWN}))
+    assert not numbers_of(site)["is_local_gone"]
+
+
 def test_where_exact_counts_are_shared_those_of_every_model_leave(site: Site) -> None:
     site.edit(lambda text: text.replace('"validation_cases"]', '"validation_cases", "evaluation"]'))
     hospital, document = opened(site)
