@@ -170,8 +170,8 @@ class SiteEvaluation:
                 )
                 for name, weights in models.items()
             }
-            # Another hospital's model of absurd weights stops nothing here.
-            hollow = {name for name, of_model in scans.items() if name not in (RELEASE, LOCAL) and is_hollow(of_model)}
+            # A model of absurd weights stops nothing here, another hospital's or this one's own.
+            hollow = {name for name, of_model in scans.items() if name != RELEASE and is_hollow(of_model)}
             scans = {name: of_model for name, of_model in scans.items() if name not in hollow}
             counted = {name: self._counted(of_model) for name, of_model in scans.items()}
             write_site_page(self._page_folder, self._document(scans, counted))

@@ -17,6 +17,7 @@ from evaluation_cases import (
     evaluation_of,
     forget_who_trained,
     install,
+    put_weights,
     release_of,
     with_held_out,
 )
@@ -179,6 +180,23 @@ def test_a_patient_who_trained_the_own_model_is_charged_for_it_and_not_counted(t
     assert counted.rows["release"][0] == len(held_out) - 1
     (job,) = hospital.ledger().entries().jobs.values()
     assert {job.patients[hospital.ledger().pseudonym(name)] for name in trainers} == {"train"}
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 3e38])
+@pytest.mark.parametrize(
+    ("job", "task"),
+    [(JOB, "lesions"), (classifying(JOB), "classification"), (multitasking(JOB, ("nodule",)), "multitask")],
+)
+def test_an_own_model_that_has_diverged_stops_nothing(
+    tmp_path: Path, job: TrainingJob, task: EvaluatedTask, number: float
+) -> None:
+    site = with_held_out(make_site(tmp_path), shares=True)
+    hospital, document = opened(site, job, task)
+    weights = initial_weights(job)
+    put_weights(keep_alone(hospital.site.state, job, weights, patient_keys=TRAINERS), np.full_like(weights, number))
+    counted = hospital.evaluate_release(document)
+    assert set(counted.rows) == {"release", "local"}
+    assert "release" in json.loads((page_folder(site) / "evaluation.json").read_text())["models"]
 
 
 def test_a_hospital_trains_a_model_of_its_own_to_hold_the_release_against(site: Site) -> None:

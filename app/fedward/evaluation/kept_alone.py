@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.errors import JobRefused, StoreError
+from fedward.errors import JobRefused, StoreError, UpdateRefused
 from fedward.files import write_bytes
 from fedward.models.networks import build
 from fedward.models.weights import layout_of
@@ -58,8 +58,11 @@ def keep_alone(state: Path, job: TrainingJob, weights: NDArray[np.float32], *, p
     """Keep a model that was trained alone on these patients in the hospital's own folder, under the job's name.
 
     Raises:
+        UpdateRefused: ``not_finite``.
         StoreError: the disk cannot take it.
     """
+    if not np.isfinite(weights).all():
+        raise UpdateRefused("not_finite", f"training {job.name} alone ended in NaN or infinite weights: none is kept")
     buffer, head = io.BytesIO(), HeadFile(state)
     layout = layout_of(build(job.network, task=job.task)).digest
     np.savez(

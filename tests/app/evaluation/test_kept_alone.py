@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from evaluation_cases import forget_who_trained
-from fedward.errors import JobRefused, StoreError
+from fedward.errors import JobRefused, StoreError, UpdateRefused
 from fedward.evaluation.kept_alone import OwnModel, keep_alone, kept_models, own_model
 from fedward.models.initial import initial_weights
 from fedward.privacy.head import HeadFile
@@ -48,6 +48,13 @@ def test_a_model_whose_file_does_not_say_who_trained_it_is_of_unknown_patients(t
     with pytest.raises(JobRefused, match="unknown_patients"):
         again.known_patients()
     assert kept_models(tmp_path) == {"ball": None}
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_training_that_diverged_leaves_no_model(tmp_path: Path, number: float) -> None:
+    with pytest.raises(UpdateRefused, match="not_finite"):
+        keep_alone(tmp_path, JOB, np.full_like(WEIGHTS, number), patient_keys=PATIENTS)
+    assert found(tmp_path) is None
 
 
 def test_another_networks_model_is_not_taken(tmp_path: Path) -> None:
