@@ -180,8 +180,8 @@ def data_forget(
     """Delete a patient's images, labels, prepared cases and reports from this hospital's folders.
 
     Of the reports those below the site file's state are deleted, not those that fedward infer --out has written
-    elsewhere, nor what data convert has written. The privacy ledger keeps its pseudonymous line, and the releases
-    that the patient was part of are listed.
+    elsewhere, nor what data convert has written. The privacy ledger keeps its pseudonymous line. The releases that the
+    patient was part of are listed, and this hospital's own models.
     """
     with explained():
         from fedward.dicom.values import key_of
@@ -200,6 +200,10 @@ def data_forget(
             output.print(f"took part in job {id_}")
         for release in forgotten.releases:
             output.print(f"was part of release {release}: it cannot unlearn; see its passport for what it promises")
+        for path in forgotten.own_models:
+            output.print(f"trained this hospital's own model {path}: train it again, or delete it", soft_wrap=True)
+        for path in forgotten.unsure_models:
+            output.print(f"may have trained {path}, which does not say: train it again, or delete it", soft_wrap=True)
         named = f", named {', '.join(forgotten.series)}" if forgotten.series else ""
         output.print(f"not deleted: what infer --out and data convert have written elsewhere{named}", soft_wrap=True)
     raise typer.Exit(0 if forgotten.files else 1)
