@@ -20,7 +20,7 @@ from fedward.evaluation.outcome import LOCAL, RELEASE, model_of
 from fedward.evaluation.shares import counts_of
 from fedward.evaluation.sheet import Sheet, kind_of, sheet_of
 from fedward.evaluation_page.site_page import SiteDocument, site_document, write_site_page
-from fedward.federation.consent import Consent, OwnModels
+from fedward.federation.consent import Consent, GivenModel, OwnModels
 from fedward.federation.secure_messages import Box
 from fedward.identity.document import JobDocument
 from fedward.imaging.cases import SiteData
@@ -119,7 +119,9 @@ class SiteEvaluation:
         models = SiteModels(site, site_file, document, job, release.passport, clock)
         return cls(site, document, job, release, counts, models, clock, norms)
 
-    def give_model(self, consents: Sequence[Consent], *, should_stop: ShouldStop) -> Weights | None:
+    def give_model(
+        self, consents: Sequence[Consent], *, seen: Head | None, should_stop: ShouldStop
+    ) -> GivenModel | None:
         """Give the hospital's own model, None where it has none, once every hospital of the job has said yes.
 
         The patients whom it was trained on are charged before: nothing protects them.
@@ -129,6 +131,8 @@ class SiteEvaluation:
             JobRefused, UpdateRefused, IdentityError: see :class:`SiteModels`.
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
+        if seen is not None:
+            self.counts.ledger.check_seen(seen)
         own = self.models.own()
         self.models.agreed(consents, own)
         if own is None:
@@ -137,7 +141,7 @@ class SiteEvaluation:
         data, _ = self._open_data(should_stop)
         if not trained <= self.counts.reserve(_patients(data), trained=trained).trained:
             raise JobRefused("model_changed", "the job was reserved for an own model of other patients")
-        return self.counts.seal_model(own.weights)
+        return GivenModel(self.counts.seal_model(own.weights), self.counts.ledger.head())
 
     def answer(
         self, *, seen: Head | None, boxes: Sequence[Box], brought: OwnModels, should_stop: ShouldStop

@@ -68,16 +68,18 @@ class EvaluationController(CountsController):
             raise RoundFailed("not_all_agreed", f"no yes of {', '.join(missing)}: no hospital's own model leaves")
         consents = tuple(found[site] for site in self._document.sites)
         models: dict[str, Weights] = {}
+        heads = self._heads_at(context[1])
 
         def give(site: str, answer: Shareable) -> None:
-            weights = models_exchange.unpack_local_model(answer)
-            if weights is None:
+            given = models_exchange.unpack_local_model(answer)
+            if given is None:
                 return
-            if hash_model(weights) != found[site].model_sha256:
+            if hash_model(given.weights) != found[site].model_sha256:
                 raise UpdateRefused("malformed_message", f"{site} sends another model than it has signed")
-            models[site] = weights
+            heads.note(site, given.head)
+            models[site] = given.weights
 
-        self._ask_all(tasks.GIVE_TASK, models_exchange.pack_consents(consents), give, context)
+        self._ask_all(tasks.GIVE_TASK, models_exchange.pack_consents(consents, heads.known), give, context)
         return OwnModels(consents, models)
 
     def _ask_all(self, task: str, message: Shareable, take: Receive, context: Context) -> None:

@@ -32,6 +32,7 @@ from fedward.identity.certificates import fingerprint
 from fedward.identity.document import JobDocument
 from fedward.identity.roster import Signer
 from fedward.models.initial import initial_weights
+from fedward.privacy.head import Head
 from fedward.privacy.mechanisms import Gaussian, Unprotected
 from fedward.privacy.sealed import Answer
 from fedward.release.passport import parse_passport
@@ -97,7 +98,8 @@ def test_a_model_leaves_after_all_have_signed_and_its_patients_are_charged_witho
     assert not hospital.ledger().entries().jobs, "to agree costs nobody anything"
     given = hospital.give_model(document, [yes_of(document), own])
     assert given is not None
-    np.testing.assert_array_equal(given, OWN)
+    np.testing.assert_array_equal(given.weights, OWN)
+    assert given.head == hospital.ledger().head()
     (job,) = hospital.ledger().entries().jobs.values()
     assert job.plan == {"test": (Gaussian(2.0, 1),), "train": (Unprotected(),)}
     assert set(job.patients.values()) == {"test", "train"}
@@ -108,7 +110,7 @@ def test_a_model_leaves_after_all_have_signed_and_its_patients_are_charged_witho
     assert trained == {hospital.ledger().pseudonym(key) for key in TRAINERS}, "who trained it, not who is here today"
     again = hospital.give_model(document, [own, yes_of(document)])
     assert again is not None
-    np.testing.assert_array_equal(again, OWN)
+    np.testing.assert_array_equal(again.weights, OWN)
     assert len(hospital.ledger().entries().jobs[document.id].rounds) == 1
 
 
@@ -117,7 +119,7 @@ def test_every_model_is_tried_on_the_held_out_patients_and_stands_on_the_hospita
     consents = (yes_of(document), hospital.agree_to_give(document))
     given = hospital.give_model(document, consents)
     assert given is not None
-    counted = hospital.evaluate_release(document, brought=OwnModels(consents, {"north": given, "east": EASTS}))
+    counted = hospital.evaluate_release(document, brought=OwnModels(consents, {"north": given.weights, "east": EASTS}))
     assert counted.rows == {}, "exact counts leave only where the site file shares them"
     found = numbers_of(site)
     assert found["is_local_gone"]
@@ -258,7 +260,7 @@ def test_a_model_that_is_trained_again_while_it_is_given_does_not_leave(
     monkeypatch.setattr(site_models, "read_consents", read_and_train_again)
     given = hospital.give_model(document, consents)
     assert given is not None
-    np.testing.assert_array_equal(given, OWN)
+    np.testing.assert_array_equal(given.weights, OWN)
     assert hospital.ledger().entries().jobs[document.id].rounds[MODEL_ROUND].model_sha256 == hash_model(OWN)
 
 
@@ -335,6 +337,14 @@ def test_a_patient_who_was_deleted_after_training_is_charged_for_the_model_that_
     forget(hospital, "north00")
     hospital.give_model(document, [yes_of(document), hospital.agree_to_give(document)])
     assert hospital.ledger().entries().is_unprotected(hospital.ledger().pseudonym("north00"))
+
+
+def test_no_model_leaves_a_hospital_whose_ledger_was_put_back(site: Site) -> None:
+    hospital, document = opened(site)
+    consents = [yes_of(document), hospital.agree_to_give(document)]
+    with pytest.raises(StoreError, match="ledger_rolled_back"):
+        hospital.give_model(document, consents, seen=Head(99, "0" * 64))
+    assert not hospital.ledger().entries().jobs
 
 
 def test_an_own_model_that_is_no_numbers_is_not_agreed_on(site: Site) -> None:
