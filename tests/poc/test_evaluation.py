@@ -102,7 +102,7 @@ def test_an_evaluation_ends_in_a_page_at_the_coordinator_and_one_at_every_hospit
         exact += np.concatenate([counts[block.name] for block in sheet_of("lesions").blocks])
         ledger = Hospital.open(federation.workdir.site_file(name)).ledger()
         (kept,) = [one for one in ledger.entries().jobs.values() if one.name == JOB.name]
-        assert kept.plan["test"] == ((Unprotected(),) if name == "north" else (Gaussian(20.0, 1),))
+        assert kept.plan["test"] == ((Unprotected(),) if name == "north" else (Gaussian(2.0, 1),))
         assert not kept.is_open
     noise = (np.array(outcome.total) - exact) / outcome.deviation
     assert (noise == 0).mean() < 0.05
