@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fedward.federation.consent import Weights
 from fedward.hospital import Hospital
 from fedward.identity.document import JobDocument, new_job_document
 from fedward.models.initial import initial_weights
@@ -19,6 +22,9 @@ from hospital_cases import SITES, Site
 from release_cases import KEY, passport
 from trust_cases import NOW, PROJECT
 
+#: Who trained a hospital's own model; they need not be in the archive any more.
+TRAINERS = ("gone 1", "gone 2", "gone 3", "gone 4")
+
 
 def with_held_out(site: Site, *, shares: bool = False) -> Site:
     """Keep more of the dozen patients for testing; ``shares`` lets the exact counts leave."""
@@ -26,6 +32,23 @@ def with_held_out(site: Site, *, shares: bool = False) -> Site:
     if shares:
         site.edit(lambda text: text.replace('"validation_cases"]', '"validation_cases", "evaluation"]'))
     return site
+
+
+def forget_who_trained(path: Path) -> None:
+    """Make of a hospital's own model one whose file does not say on whom it was trained."""
+    _rewrite(path, lambda parts: parts.pop("patients"))
+
+
+def put_weights(path: Path, weights: Weights) -> None:
+    """Put weights into the file of a hospital's own model that nobody would keep."""
+    _rewrite(path, lambda parts: parts.update(weights=weights))
+
+
+def _rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    with np.load(path) as found:
+        parts = dict(found)
+    change(parts)
+    np.savez(path, **parts)
 
 
 def evaluation_job(task: EvaluatedTask = "lesions", *, mode: Any = "plain", noise: float = 2.0) -> EvaluationJob:

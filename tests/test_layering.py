@@ -54,6 +54,7 @@ ROOMS: dict[str, set[str]] = {
     "privacy_cli": {"typer", "rich"},
     "audit_cli": {"typer", "rich"},
     "site_cli": {"typer", "rich"},
+    "alone_cli": {"typer"},
     "calibrate_cli": {"typer", "rich"},
 }  # fmt: skip
 EVERYWHERE = {"numpy", "pydantic"} | set(sys.stdlib_module_names)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -180,8 +180,8 @@ def data_forget(
     """Delete a patient's images, labels, prepared cases and reports from this hospital's folders.
 
     Of the reports those below the site file's state are deleted, not those that fedward infer --out has written
-    elsewhere, nor what data convert has written. The privacy ledger keeps its pseudonymous line, and the releases
-    that the patient was part of are listed.
+    elsewhere, nor what data convert has written. The privacy ledger keeps its pseudonymous line. The releases that the
+    patient was part of are listed, and this hospital's own models.
     """
     with explained():
         from fedward.dicom.values import key_of
@@ -200,6 +200,10 @@ def data_forget(
             output.print(f"took part in job {id_}")
         for release in forgotten.releases:
             output.print(f"was part of release {release}: it cannot unlearn; see its passport for what it promises")
+        for path in forgotten.own_models:
+            output.print(f"trained this hospital's own model {path}: train it again, or delete it", soft_wrap=True)
+        for path in forgotten.unsure_models:
+            output.print(f"may have trained {path}, which does not say: train it again, or delete it", soft_wrap=True)
         named = f", named {', '.join(forgotten.series)}" if forgotten.series else ""
         output.print(f"not deleted: what infer --out and data convert have written elsewhere{named}", soft_wrap=True)
     raise typer.Exit(0 if forgotten.files else 1)
@@ -286,27 +290,6 @@ def model_rollback(site_file: SiteOption = None) -> None:
     with explained():
         name, number = open_hospital(site_file).roll_back()
         output.print(f"active: {name}-{number}")
-
-
-@model.command("train-alone")
-def model_train_alone(
-    job: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A training job's file (TOML).")],
-    site_file: SiteOption = None,
-) -> None:
-    """Train a job's network on this hospital's own patients alone, and keep it here to be evaluated beside releases.
-
-    The model stands under the job's name. It leaves the hospital only where the site file lets it (share_local_model).
-    """
-    with explained():
-        from fedward.evaluation.local_only import keep_alone, train_alone
-        from fedward.settings.job import Job, TrainingJob
-        from fedward.settings.read import read_settings
-
-        settings: Job = read_settings(job, cast("type[Any]", Job))
-        if not isinstance(settings, TrainingJob):
-            raise SettingsError("invalid_settings", f"{job}: expected a train job, found one of kind {settings.kind}")
-        site = open_hospital(site_file).site
-        output.print(f"kept {keep_alone(site.state, settings, train_alone(site, settings))}", markup=False)
 
 
 def infer(

@@ -227,6 +227,7 @@ class JobRefused(FedwardError):
             "too_few_sites",
             "too_few_organisations",
             "too_few_patients",
+            "unknown_patients",
             "too_many_rounds",
             "too_many_steps",
             "patch_too_large",

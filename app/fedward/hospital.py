@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fedward import acceptance
 from fedward.errors import JobRefused, StoreError
-from fedward.federation.consent import NO_MODELS, Consent, OwnModels
+from fedward.federation.consent import NO_MODELS, Consent, GivenModel, OwnModels
 from fedward.federation.secure_job import sums_at_the_end
 from fedward.federation.secure_messages import Box
 from fedward.identity.certificates import read_certificate
@@ -301,15 +301,21 @@ class Hospital(SummingHospital):
         return self._evaluation(document).models.agree()
 
     def give_model(
-        self, document: JobDocument, consents: Sequence[Consent], *, should_stop: ShouldStop = lambda: False
-    ) -> Weights | None:
+        self,
+        document: JobDocument,
+        consents: Sequence[Consent],
+        *,
+        seen: Head | None = None,
+        should_stop: ShouldStop = lambda: False,
+    ) -> GivenModel | None:
         """Charge and give this hospital's own model, None where it has none, once every hospital has agreed.
 
         Raises:
-            JobRefused: ``local_models_not_allowed``, ``not_all_agreed``, ``model_changed``, ``too_few_patients``.
+            JobRefused: ``local_models_not_allowed``, ``not_all_agreed``, ``model_changed``, ``too_few_patients``,
+                ``unknown_patients``.
             ReleaseRefused, UpdateRefused, IdentityError, SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
-        return self._evaluation(document).give_model(consents, should_stop=should_stop)
+        return self._evaluation(document).give_model(consents, seen=seen, should_stop=should_stop)
 
     def infer(self, document: JobDocument, *, should_stop: ShouldStop = lambda: False) -> InferenceCounts:
         """Run the active model over the site's own studies and write the reports; give rounded counts by outcome.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fedward.errors import JobRefused
 from fedward.federation.checks import WEIGHT_STEP
 from fedward.federation.ckks import Encrypted
+from fedward.federation.consent import hash_model
 from fedward.federation.secure_job import count_names, quantiser_of
 from fedward.federation.secure_messages import Box, Masked
 from fedward.identity.document import JobDocument
@@ -37,8 +38,8 @@ from fedward.store.vault import Vault
 
 Counts = NDArray[np.float64]
 
-#: The groups of the ledger: that which is counted over, patients whom no training sees; and those who train, of whom
-#: only the hospital's own model tells.
+#: The groups of the ledger: that which is counted over, patients whom no training sees; and those on whom the
+#: hospital's own model was trained, of whom that model alone tells.
 TEST, TRAIN = "test", "train"
 
 #: The only round of such a job, and the ledger's number for the leaving of the hospital's own model.
@@ -65,6 +66,19 @@ class Counted:
     noise_multiplier: float
     rows: Mapping[str, Counts]
     head: Head
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """The patients of such a job, as they stand in the ledger from its first task on.
+
+    Attributes:
+        counted: The keys of the held-out patients who are counted over.
+        trained: The pseudonyms of those on whom the hospital's own model was trained.
+    """
+
+    counted: frozenset[str]
+    trained: frozenset[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,27 +149,39 @@ class SiteCounts(SummedAtSite):
         """What the noised counts cost any counted patient."""
         return spent_by(self.noised, self.site.privacy.delta)
 
-    def reserve(self, groups: Mapping[str, str]) -> frozenset[str]:
-        """Reserve the job's cost for every patient who can afford it, and give their keys.
+    @property
+    def has_given_model(self) -> bool:
+        """Whether the hospital's own model has left in this job, whatever the server says of it."""
+        job = self.ledger.entries().jobs.get(self.document.id)
+        return job is not None and MODEL_ROUND in job.rounds and job.rounds[MODEL_ROUND].is_sent
+
+    def reserve(self, held_out: Collection[str], *, trained: Collection[str] | None = None) -> Reserved:
+        """Reserve the job's cost for every patient who can afford it; asked again, give who that was.
 
         Args:
-            groups: The group of each patient's key: those of ``unprotected``, and :data:`TEST`.
+            held_out: The keys of the patients to count over. One who trained the hospital's own model is not counted.
+            trained: Where that model is at stake, the pseudonyms of those on whom it was trained, who must not be few.
 
         Raises:
             JobRefused: ``too_few_patients``, ``privacy_spent``, ``delta_too_large`` or ``repeated_job``.
             StoreError: the ledger cannot be trusted or written.
         """
-        self._check_delta([key for key, group in groups.items() if group == TEST])
-        names = {key: self.ledger.pseudonym(key) for key in groups}
+        self._check_delta(held_out)
+        names = {key: self.ledger.pseudonym(key) for key in held_out}
+        groups = (TEST,) if trained is None else (TEST, TRAIN)
         document = self.document
-        admitted = self.ledger.reserve(
+        self.ledger.reserve(
             JobId(document.id, self.job.name, document.digest, document.expires),
-            patients={names[key]: group for key, group in groups.items()},
-            plan=self._spend(groups.values()),
-            smallest_cohort=dict.fromkeys(self._cohorts(groups), self.site.bounds.min_patients),
+            patients=dict.fromkeys(names.values(), TEST) | dict.fromkeys(trained or (), TRAIN),
+            plan=self._spend(groups),
+            smallest_cohort=dict.fromkeys(groups, self.site.bounds.min_patients),
             after_unprotected=self.site.privacy.allow_non_private,
         )
-        return frozenset(key for key, name in names.items() if name in admitted)
+        group_of = self.ledger.entries().jobs[document.id].patients
+        return Reserved(
+            frozenset(key for key, name in names.items() if group_of.get(name) == TEST),
+            frozenset(name for name, group in group_of.items() if group == TRAIN),
+        )
 
     def answer(
         self, count: Callable[[], Mapping[str, Counts]], *, groups: Collection[str], seen: Head | None
@@ -183,17 +209,25 @@ class SiteCounts(SummedAtSite):
                 values |= {f"{row}.{place}": value for place, value in enumerate(counts.tolist())}
             return Answer(None, WEIGHT_STEP, values)
 
-        return self._sealed(ONLY_ROUND, spend=self._spend(groups), make=make)
+        return self._sealed(ONLY_ROUND, model_sha256=self.model_sha256, spend=self._spend(groups), make=make)
 
     def seal_model(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
         """Charge those whom the hospital's own model was trained on, and seal it; asked again, give the same.
 
         Raises:
+            JobRefused: ``model_changed``: another model was charged or sealed before, and no second one leaves.
             JobRefused, StoreError: see :func:`answer_once`; the job's cost has been reserved.
         """
-        spend: Spend = {TRAIN: (Unprotected(),)}
-        answer = self._sealed(MODEL_ROUND, spend=spend, make=lambda: Answer(weights, WEIGHT_STEP, {}))
-        return weights if answer.update is None else answer.update
+        digest = hash_model(weights)
+        answer = self._sealed(
+            MODEL_ROUND,
+            model_sha256=digest,
+            spend={TRAIN: (Unprotected(),)},
+            make=lambda: Answer(weights, WEIGHT_STEP, {}),
+        )
+        if answer.update is None or hash_model(answer.update) != digest:
+            raise JobRefused("model_changed", "what lies sealed is not the own model that this hospital has signed")
+        return answer.update
 
     def leaving(self, answer: Answer, boxes: Sequence[Box]) -> Counted:
         """Give what leaves of a sealed answer.
@@ -213,26 +247,20 @@ class SiteCounts(SummedAtSite):
         self.ledger.close(self.document.id)
         shutil.rmtree(_folder(self.site, self.document), ignore_errors=True)
 
-    def _cohorts(self, groups: Mapping[str, str]) -> tuple[str, ...]:
-        """Give the groups that must not be small: an own model of few patients stays where it is."""
-        return (TEST, TRAIN) if self.job.local_models and TRAIN in groups.values() else (TEST,)
-
-    def _sealed(self, number: int, *, spend: Spend, make: Callable[[], Answer]) -> Answer:
+    def _sealed(self, number: int, *, model_sha256: str, spend: Spend, make: Callable[[], Answer]) -> Answer:
         return answer_once(
             self.ledger,
             _folder(self.site, self.document),
             vault=Vault.open(self.site.sealing_key),
             job_id=self.document.id,
             number=number,
-            model_sha256=self.model_sha256,
+            model_sha256=model_sha256,
             spend=spend,
             make=make,
         )
 
     def _spend(self, groups: Collection[str]) -> Spend:
-        return {
-            group: (Unprotected(),) if group in self.unprotected else (self.noised,) for group in sorted(set(groups))
-        }
+        return {group: (Unprotected(),) if group in self.unprotected else (self.noised,) for group in sorted(groups)}
 
     def _check_delta(self, patients: Collection[str]) -> None:
         delta = self.site.privacy.delta

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from fedward.dicom.facts import GroupFacts, group_facts
 from fedward.dicom.source import open_source
 from fedward.errors import JobRefused, ReleaseRefused
+from fedward.evaluation.kept_alone import OwnModel
 from fedward.evaluation.local_only import runtime_of
 from fedward.evaluation.measure import ScanFacts, is_hollow, measure_cases
 from fedward.evaluation.outcome import LOCAL, RELEASE, model_of
 from fedward.evaluation.shares import counts_of
 from fedward.evaluation.sheet import Sheet, kind_of, sheet_of
 from fedward.evaluation_page.site_page import SiteDocument, site_document, write_site_page
-from fedward.federation.consent import Consent, OwnModels
+from fedward.federation.consent import Consent, GivenModel, OwnModels
 from fedward.federation.secure_messages import Box
 from fedward.identity.document import JobDocument
 from fedward.imaging.cases import SiteData
@@ -118,21 +119,29 @@ class SiteEvaluation:
         models = SiteModels(site, site_file, document, job, release.passport, clock)
         return cls(site, document, job, release, counts, models, clock, norms)
 
-    def give_model(self, consents: Sequence[Consent], *, should_stop: ShouldStop) -> Weights | None:
+    def give_model(
+        self, consents: Sequence[Consent], *, seen: Head | None, should_stop: ShouldStop
+    ) -> GivenModel | None:
         """Give the hospital's own model, None where it has none, once every hospital of the job has said yes.
 
         The patients whom it was trained on are charged before: nothing protects them.
 
         Raises:
+            JobRefused: ``unknown_patients``, ``too_few_patients``; ``model_changed``: the job was reserved for another.
             JobRefused, UpdateRefused, IdentityError: see :class:`SiteModels`.
             SourceError, StoreError, Stopped: see :mod:`fedward.errors`.
         """
-        agreed, own = self.models.agreed(consents), self.models.own()
-        if own is None or agreed[self.site.name] is None:
+        if seen is not None:
+            self.counts.ledger.check_seen(seen)
+        own = self.models.own()
+        self.models.agreed(consents, own)
+        if own is None:
             return None
-        data, _ = self._open_data(should_stop, with_training=True)
-        self.counts.reserve(_groups(data))
-        return self.counts.seal_model(own)
+        trained = own.known_patients()
+        data, _ = self._open_data(should_stop)
+        if not trained <= self.counts.reserve(_patients(data), trained=trained).trained:
+            raise JobRefused("model_changed", "the job was reserved for an own model of other patients")
+        return GivenModel(self.counts.seal_model(own.weights), self.counts.ledger.head())
 
     def answer(
         self, *, seen: Head | None, boxes: Sequence[Box], brought: OwnModels, should_stop: ShouldStop
@@ -143,20 +152,21 @@ class SiteEvaluation:
             JobRefused, ReleaseRefused, SourceError, StoreError, SumRefused, Stopped: see :mod:`fedward.errors`.
             UpdateRefused, IdentityError: the other hospitals' models are not what they say.
         """
-        local, others = self.models.own(), self.models.others(brought)
-        tells_of_local = local is not None and self.counts.is_shared
-        data, facts = self._open_data(
-            should_stop, with_training=tells_of_local or (local is not None and self.job.local_models)
-        )
-        admitted = self.counts.reserve(_groups(data))
-        cases = data.only(admitted).test
+        local = self.models.own()
+        others = self.models.others(brought, local)
+        trained = self._at_stake(local)
+        data, facts = self._open_data(should_stop)
+        reserved = self.counts.reserve(_patients(data), trained=trained)
+        is_shared = self.counts.is_shared
+        tells_of_local = is_shared and trained is not None and trained <= reserved.trained
+        cases = data.only(reserved.counted).test
 
         def count() -> Mapping[str, Counts]:
             job = training_job_of(self.release.passport)
             runtime = runtime_of(job, self.site.compute)
             models: dict[str, Weights] = {RELEASE: running_weights(self.release, self.norms)}
             if local is not None:
-                models[LOCAL] = local
+                models[LOCAL] = local.weights
             models |= {model_of(name): weights for name, weights in others.items()}
             scans = {
                 name: measure_cases(
@@ -164,24 +174,39 @@ class SiteEvaluation:
                 )
                 for name, weights in models.items()
             }
-            # Another hospital's model of absurd weights stops nothing here.
-            hollow = {name for name, of_model in scans.items() if name not in (RELEASE, LOCAL) and is_hollow(of_model)}
+            # A model of absurd weights stops nothing here, another hospital's or this one's own.
+            hollow = {name for name, of_model in scans.items() if name != RELEASE and is_hollow(of_model)}
             scans = {name: of_model for name, of_model in scans.items() if name not in hollow}
             counted = {name: self._counted(of_model) for name, of_model in scans.items()}
-            gone = self.site.name in brought.models
-            write_site_page(self._page_folder, self._document(scans, counted, is_local_gone=gone))
-            rows = {**counted, **dict.fromkeys(hollow, np.zeros(self._sheet.size))} if self.counts.is_shared else {}
+            write_site_page(self._page_folder, self._document(scans, counted))
+            rows = {**counted, **dict.fromkeys(hollow, np.zeros(self._sheet.size))} if is_shared else {}
+            if not tells_of_local:
+                rows.pop(LOCAL, None)
             return {"counted": counted[RELEASE], **rows}
 
-        answer = self.counts.answer(count, groups=(TEST, TRAIN) if tells_of_local else (TEST,), seen=seen)
+        groups = (TEST, TRAIN) if is_shared and reserved.trained else (TEST,)
+        answer = self.counts.answer(count, groups=groups, seen=seen)
         return self.counts.leaving(answer, boxes)
 
     def _counted(self, scans: Sequence[ScanFacts]) -> Counts:
         return counts_of(scans, self._sheet, task=self.job.task, smallest_cohort=self.site.bounds.min_patients)
 
-    def _document(
-        self, scans: Mapping[str, Sequence[ScanFacts]], counted: Mapping[str, Counts], *, is_local_gone: bool
-    ) -> SiteDocument:
+    def _at_stake(self, own: OwnModel | None) -> frozenset[str] | None:
+        """Give whom the own model was trained on where it leaves, or exact counts of it; None where nothing is told.
+
+        A job that asks for no own models goes on without the row of one that few have trained, or nobody knows who.
+
+        Raises:
+            JobRefused: ``unknown_patients``.
+        """
+        if own is None:
+            return None
+        if self.job.local_models:
+            return own.known_patients()
+        is_told = self.counts.is_shared and len(own.patients or ()) >= self.site.bounds.min_patients
+        return own.patients if is_told else None
+
+    def _document(self, scans: Mapping[str, Sequence[ScanFacts]], counted: Mapping[str, Counts]) -> SiteDocument:
         passport = self.release.passport
         return site_document(
             scans,
@@ -194,26 +219,15 @@ class SiteEvaluation:
             noise_multiplier=self.counts.noised.noise_multiplier,
             smallest_cohort=self.site.bounds.min_patients,
             is_shared=self.counts.is_shared,
-            is_local_gone=is_local_gone,
+            is_local_gone=self.counts.has_given_model,
             created=self.clock(),
         )
 
-    def _open_data(self, should_stop: ShouldStop, *, with_training: bool) -> tuple[SiteData, Mapping[str, GroupFacts]]:
-        """Prepare the held-out cases, and read their subgroups.
-
-        Args:
-            should_stop: Asked before each case.
-            with_training: Whether the patients who train are charged too, as what they have trained is told or given.
-        """
+    def _open_data(self, should_stop: ShouldStop) -> tuple[SiteData, Mapping[str, GroupFacts]]:
+        """Prepare the held-out cases, and read their subgroups."""
         studies = [study for source in self.site.data for study in open_source(source).studies()]
         job = training_job_of(self.release.passport)
-        data = SiteData.prepare(
-            studies,
-            self.site,
-            job,
-            parts=["train", "test"] if with_training else ["test"],
-            should_stop=should_stop,
-        )
+        data = SiteData.prepare(studies, self.site, job, parts=["test"], should_stop=should_stop)
         held_out = {case.series_instance_uid for case in data.test}
         facts = {one.series_instance_uid: group_facts(one) for one in studies if one.series_instance_uid in held_out}
         return data, facts
@@ -227,9 +241,8 @@ class SiteEvaluation:
         return self.site.state / PAGES / f"{self.job.release}-{self.job.number}-{self.document.id[:8]}"
 
 
-def _groups(data: SiteData) -> dict[str, str]:
-    """Give the ledger's group of each patient."""
-    return {case.patient_key: case.part for case in data.cases}
+def _patients(data: SiteData) -> frozenset[str]:
+    return frozenset(case.patient_key for case in data.test)
 
 
 def training_job_of(passport: Passport) -> TrainingJob:

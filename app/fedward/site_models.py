@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fedward.errors import JobRefused, UpdateRefused
-from fedward.evaluation.local_only import local_weights
+from fedward.evaluation.kept_alone import OwnModel, own_model
 from fedward.federation.consent import Consent, OwnModels, Weights, consent_to, hash_model, read_consents
 from fedward.identity.document import JobDocument
 from fedward.identity.trusted import roster_of, signer_of
@@ -45,14 +45,16 @@ class SiteModels:
     passport: Passport
     clock: Callable[[], datetime]
 
-    def own(self) -> Weights | None:
+    def own(self) -> OwnModel | None:
         """Give the model that this hospital trained alone for the release's name, if there is one of its network.
+
+        The file may be written anew at any time: a task asks once, and acts on what it got.
 
         Raises:
             StoreError: ``cannot_read``.
         """
         passport = self.passport
-        return local_weights(self.site.state, passport.name, network=passport.network, task=passport.task)
+        return own_model(self.site.state, passport.name, network=passport.network, task=passport.task)
 
     def agree(self) -> Consent:
         """Sign that this hospital's own model may go to all hospitals of the job, and which model that is.
@@ -64,11 +66,11 @@ class SiteModels:
         """
         site, own = self._allowing(), self.own()
         if own is not None:
-            self._check(own)
+            self._check(own.weights)
         signer = signer_of(require_identity(site), name=site.name)
-        return consent_to(self.document, signer, model_sha256=None if own is None else hash_model(own))
+        return consent_to(self.document, signer, model_sha256=_hash_of(own))
 
-    def agreed(self, consents: Sequence[Consent]) -> Mapping[str, str | None]:
+    def agreed(self, consents: Sequence[Consent], own: OwnModel | None) -> Mapping[str, str | None]:
         """Give the hash of each hospital's own model, None where it has none.
 
         Raises:
@@ -76,13 +78,13 @@ class SiteModels:
                 the one that it has signed.
             IdentityError: a hospital's yes cannot be trusted.
         """
-        identity, own = require_identity(self._allowing()), self.own()
+        identity = require_identity(self._allowing())
         agreed = read_consents(consents, self.document, roster=roster_of(identity), now=self.clock())
-        if agreed[self.site.name] != (None if own is None else hash_model(own)):
+        if agreed[self.site.name] != _hash_of(own):
             raise JobRefused("model_changed", "this hospital's own model is another one since it was agreed on")
         return agreed
 
-    def others(self, brought: OwnModels) -> Mapping[str, Weights]:
+    def others(self, brought: OwnModels, own: OwnModel | None) -> Mapping[str, Weights]:
         """Give the other hospitals' models that the server has brought, checked.
 
         Raises:
@@ -95,7 +97,7 @@ class SiteModels:
             if brought.consents or brought.models:
                 raise JobRefused("foreign_model", "the server brings models, and the job asks for none")
             return {}
-        agreed = self.agreed(brought.consents)
+        agreed = self.agreed(brought.consents, own)
         for name, weights in sorted(brought.models.items()):
             if agreed.get(name) != hash_model(weights):
                 raise JobRefused("model_changed", f"the model under the name {name!r} is not what a hospital signed")
@@ -115,3 +117,7 @@ class SiteModels:
             raise UpdateRefused("wrong_layout", f"expected float32 ({size},), found {weights.dtype} {weights.shape}")
         if not np.isfinite(weights).all():
             raise UpdateRefused("not_finite", "a hospital's own model holds NaN or infinite values")
+
+
+def _hash_of(own: OwnModel | None) -> str | None:
+    return None if own is None else hash_model(own.weights)

@@ -21,8 +21,11 @@ _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u2
 class VisibleConsole(Console):
     """A console on which each control character within a text is a visible one, as wide as one letter.
 
-    What rich itself writes for colours, and to move a live table, stays.
+    What rich itself writes for colours, and to move a live table, stays. A word between colons is no emoji.
     """
+
+    def __init__(self, *, emoji: bool = False, **how: Any) -> None:
+        super().__init__(emoji=emoji, **how)
 
     def render_str(self, text: str, **how: Any) -> Text:
         """Give a text to print; it is made visible before its width is measured."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fedward import __version__, audit_cli, calibrate_cli, cli, privacy_cli, site_cli
+from fedward import __version__, alone_cli, audit_cli, calibrate_cli, cli, privacy_cli, site_cli
 from fedward.cli import JsonFlag, console, explained, output, print_json
 from fedward_flare import provision_cli, release_cli
 from fedward_flare.options import (
@@ -47,6 +47,7 @@ app.add_typer(audit_cli.audit, name="audit")
 app.add_typer(site_cli.site, name="site")
 app.add_typer(provision_cli.provision, name="provision")
 app.command("infer")(cli.infer)
+cli.model.command("train-alone")(alone_cli.train_alone)
 cli.model.command("calibrate")(calibrate_cli.calibrate)
 for name, command in release_cli.COMMANDS.items():
     cli.model.command(name)(command)

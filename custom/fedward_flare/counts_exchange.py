@@ -17,7 +17,6 @@ from fedward_flare import exchange
 from fedward_flare.models_exchange import own_models_content
 from fedward_flare.sum_masks import add_masked, masked_of
 
-_HEADS = "fedward.heads"
 _NOISED, _NOISE, _ROWS = "fedward.noised", "fedward.noise_multiplier", "fedward.rows"
 _OTHERS = "fedward.others"
 
@@ -33,15 +32,9 @@ _MOST_ROWS = 8
 def pack_ask(heads: Mapping[str, Head], brought: OwnModels = NO_MODELS) -> Shareable:
     """Ask the sites for their counts, tell each the head of its ledger as the server has seen it, and bring models."""
     message = Shareable()
-    message[_HEADS] = {site: (head.length, head.keyed_hash) for site, head in heads.items()}
+    message.update(exchange.heads_content(heads))
     message.update(own_models_content(brought))
     return message
-
-
-def unpack_ask(message: Shareable, *, site: str) -> Head | None:
-    """Give what the server has seen of this site's ledger."""
-    heads = message.get(_HEADS)
-    return exchange.read_head(heads.get(site)) if isinstance(heads, dict) else None
 
 
 def pack_counted(counted: Counted) -> Shareable:

@@ -70,17 +70,19 @@ class EvaluationController(CountsController):
             raise RoundFailed("not_all_agreed", f"no yes of {', '.join(missing)}: no hospital's own model leaves")
         consents = tuple(found[site] for site in self._document.sites)
         models: dict[str, Weights] = {}
+        heads = self._heads_at(context[1])
 
         def give(site: str, answer: Shareable) -> str:
-            weights = models_exchange.unpack_local_model(answer)
-            if weights is None:
+            given = models_exchange.unpack_local_model(answer)
+            if given is None:
                 return NO_MODEL
-            if hash_model(weights) != found[site].model_sha256:
+            if hash_model(given.weights) != found[site].model_sha256:
                 raise UpdateRefused("malformed_message", f"{site} sends another model than it has signed")
-            models[site] = weights
+            heads.note(site, given.head)
+            models[site] = given.weights
             return GAVE
 
-        self._ask_all(tasks.GIVE_TASK, models_exchange.pack_consents(consents), give, context)
+        self._ask_all(tasks.GIVE_TASK, models_exchange.pack_consents(consents, heads.known), give, context)
         # The record goes on to what the sites have counted: this is kept beside it.
         self._not_given = {site: one.code for site, one in self._record.sites.items() if site not in models}
         return OwnModels(consents, models)

@@ -64,8 +64,7 @@ class GlobalModel:
 
 def pack_model(model: GlobalModel) -> Shareable:
     """Make the message that brings a round's model to a site."""
-    heads = {site: (head.length, head.keyed_hash) for site, head in model.heads.items()}
-    content = {_ROUND: model.number, _WEIGHTS: model.weights, _HEADS: heads}
+    content = {_ROUND: model.number, _WEIGHTS: model.weights, **heads_content(model.heads)}
     control = model.control
     return _message(content if control is None else {**content, **_told(control)})
 
@@ -298,6 +297,17 @@ def flat_weights(array: object) -> np.ndarray:
         found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
         raise UpdateRefused("malformed_message", f"expected one flat float32 array, got {found}")
     return array
+
+
+def heads_content(heads: Mapping[str, Head]) -> dict[str, Any]:
+    """Give what a message says of the sites' privacy ledgers, as the server has seen them."""
+    return {_HEADS: {site: (head.length, head.keyed_hash) for site, head in heads.items()}}
+
+
+def read_seen(message: Shareable, *, site: str) -> Head | None:
+    """Read what the server has seen of this site's ledger."""
+    heads = message.get(_HEADS)
+    return read_head(heads.get(site)) if isinstance(heads, dict) else None
 
 
 def read_head(value: object) -> Head | None:

@@ -181,19 +181,20 @@ class EvaluationExecutor(_SummingExecutor):
     """
 
     def _work(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
-        document = self._trusted()
+        document, should_stop = self._trusted(), _should_stop(abort_signal)
         if task_name == tasks.AGREE_TASK:
             return models_exchange.pack_consent(self._hospital.agree_to_give(document))
+        seen = exchange.read_seen(shareable, site=self._hospital.site.name)
         if task_name == tasks.GIVE_TASK:
             consents = models_exchange.unpack_consents(shareable)
-            model = self._hospital.give_model(document, consents, should_stop=_should_stop(abort_signal))
-            return models_exchange.pack_local_model(model)
+            given = self._hospital.give_model(document, consents, seen=seen, should_stop=should_stop)
+            return models_exchange.pack_local_model(given)
         counted = self._hospital.evaluate_release(
             document,
-            seen=counts_exchange.unpack_ask(shareable, site=self._hospital.site.name),
+            seen=seen,
             boxes=sum_exchange.boxes_of(shareable),
             brought=models_exchange.read_own_models(shareable),
-            should_stop=_should_stop(abort_signal),
+            should_stop=should_stop,
         )
         return counts_exchange.pack_counted(counted)
 

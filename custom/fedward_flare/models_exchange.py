@@ -9,11 +9,13 @@ import numpy as np
 from nvflare.apis.shareable import Shareable
 
 from fedward.errors import UpdateRefused
-from fedward.federation.consent import Consent, OwnModels, Weights
+from fedward.federation.consent import Consent, GivenModel, OwnModels, Weights
+from fedward.privacy.head import Head
+from fedward_flare import exchange
 from fedward_flare.exchange import flat_weights
 
 _CONSENT, _CONSENTS = "fedward.consent", "fedward.consents"
-_MODEL, _MODELS = "fedward.local_model", "fedward.local_models"
+_MODEL, _MODELS, _HEAD = "fedward.local_model", "fedward.local_models", "fedward.head"
 
 
 def pack_consent(consent: Consent) -> Shareable:
@@ -32,9 +34,10 @@ def unpack_consent(answer: Shareable) -> Consent:
     return _consent(answer.get(_CONSENT))
 
 
-def pack_consents(consents: Sequence[Consent]) -> Shareable:
-    """Ask a site for its own model, and show it that all have said yes."""
+def pack_consents(consents: Sequence[Consent], heads: Mapping[str, Head]) -> Shareable:
+    """Ask a site for its own model, show it that all have said yes, and tell it which head of its ledger is known."""
     message = Shareable()
+    message.update(exchange.heads_content(heads))
     message[_CONSENTS] = [one.to_bytes() for one in consents]
     return message
 
@@ -51,22 +54,27 @@ def unpack_consents(message: Shareable) -> tuple[Consent, ...]:
     return tuple(_consent(one) for one in found)
 
 
-def pack_local_model(weights: Weights | None) -> Shareable:
+def pack_local_model(given: GivenModel | None) -> Shareable:
     """Make a site's answer: its own model, or nothing where it has none."""
     answer = Shareable()
-    if weights is not None:
-        answer[_MODEL] = weights
+    if given is not None:
+        answer[_MODEL], answer[_HEAD] = given.weights, (given.head.length, given.head.keyed_hash)
     return answer
 
 
-def unpack_local_model(answer: Shareable) -> Weights | None:
+def unpack_local_model(answer: Shareable) -> GivenModel | None:
     """Read a site's own model.
 
     Raises:
-        UpdateRefused: it is no flat float32 array of finite numbers.
+        UpdateRefused: it is no flat float32 array of finite numbers, or comes without a ledger's head.
     """
     found = answer.get(_MODEL)
-    return None if found is None else _finite(flat_weights(found))
+    if found is None:
+        return None
+    head = exchange.read_head(answer.get(_HEAD))
+    if head is None:
+        raise UpdateRefused("malformed_message", "expected the head of the site's ledger beside its own model")
+    return GivenModel(_finite(flat_weights(found)), head)
 
 
 def own_models_content(brought: OwnModels) -> dict[str, Any]:

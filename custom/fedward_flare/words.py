@@ -209,7 +209,7 @@ KINDS: Mapping[str, Mapping[str, Check]] = {
         "fedward.others": partial(_vector, np.float64),
     },
     tasks.AGREE_TASK: {"fedward.consent": partial(_signed, Consent)},
-    tasks.GIVE_TASK: {"fedward.local_model": partial(_vector, np.float32)},
+    tasks.GIVE_TASK: {"fedward.local_model": partial(_vector, np.float32), "fedward.head": _head},
     tasks.SET_UP_TASK: {"fedward.set_up": partial(_signed, SetUp)},
     tasks.SHARES_TASK: {"fedward.boxes": _boxes},
     tasks.DECRYPT_TASK: {"fedward.total_sha256": _hash},

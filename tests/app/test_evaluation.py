@@ -11,17 +11,29 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from evaluation_cases import evaluation_job, evaluation_of, install, release_of, with_held_out
-from fedward.errors import JobRefused, ReleaseRefused
-from fedward.evaluation.local_only import keep_alone
+from evaluation_cases import (
+    TRAINERS,
+    evaluation_job,
+    evaluation_of,
+    forget_who_trained,
+    install,
+    put_weights,
+    release_of,
+    with_held_out,
+)
+from fedward import site_evaluation
+from fedward.errors import JobRefused, ReleaseRefused, Stopped
+from fedward.evaluation.kept_alone import keep_alone, kept_models
 from fedward.evaluation.sheet import sheet_of
 from fedward.hospital import Hospital
 from fedward.identity.document import JobDocument
+from fedward.imaging.splits import assign, read_split_key
 from fedward.models.initial import initial_weights
 from fedward.privacy.accounting import epsilon
 from fedward.privacy.mechanisms import Gaussian, Unprotected
 from fedward.release.passport import parse_passport
 from fedward.settings.job import EvaluatedTask, TrainingJob
+from fedward.site_counts import ONLY_ROUND
 from fedward.site_evaluation import PAGES
 from fedward_flare.cli import app
 from hospital_cases import Site, make_site, signed
@@ -84,7 +96,7 @@ def test_the_same_job_is_answered_once(site: Site) -> None:
 
 def test_the_hospitals_own_page_is_whole_needs_no_other_file_and_is_its_owners_alone(site: Site) -> None:
     hospital, document = opened(site)
-    keep_alone(hospital.site.state, JOB, initial_weights(JOB))
+    keep_alone(hospital.site.state, JOB, initial_weights(JOB), patient_keys=TRAINERS)
     hospital.evaluate_release(document)
     folder = page_folder(site)
     page, numbers = (folder / name for name in ("evaluation.html", "evaluation.json"))
@@ -105,7 +117,7 @@ def test_the_hospitals_own_page_is_whole_needs_no_other_file_and_is_its_owners_a
 def test_a_hospital_that_shares_its_row_gives_exact_counts_and_its_ledger_says_so(tmp_path: Path) -> None:
     site = with_held_out(make_site(tmp_path), shares=True)
     hospital, document = opened(site)
-    keep_alone(hospital.site.state, JOB, initial_weights(JOB))
+    keep_alone(hospital.site.state, JOB, initial_weights(JOB), patient_keys=TRAINERS)
     counted = hospital.evaluate_release(document)
     assert set(counted.rows) == {"release", "local"}
     ours, own = (sheet_of("lesions").parts(counted.rows[name]) for name in ("release", "local"))
@@ -117,6 +129,74 @@ def test_a_hospital_that_shares_its_row_gives_exact_counts_and_its_ledger_says_s
     )
     (job,) = hospital.ledger().entries().jobs.values()
     assert job.plan == {"test": (Unprotected(),), "train": (Unprotected(),)}
+    assert job.rounds[ONLY_ROUND].spend == job.plan
+    trained = {name for name, group in job.patients.items() if group == "train"}
+    assert trained == {hospital.ledger().pseudonym(key) for key in TRAINERS}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_row_of_an_own_model_of_few_or_unknown_patients_stays_and_the_release_is_told(
+    tmp_path: Path, known: bool
+) -> None:
+    site = with_held_out(make_site(tmp_path), shares=True)
+    hospital, document = opened(site)
+    kept = keep_alone(hospital.site.state, JOB, initial_weights(JOB), patient_keys=TRAINERS[: 2 if known else 4])
+    if not known:
+        forget_who_trained(kept)
+    counted = hospital.evaluate_release(document)
+    assert set(counted.rows) == {"release"}
+    found = json.loads((page_folder(site) / "evaluation.json").read_text())
+    assert set(found["models"]) == {"release", "local"}, "it is the hospital's own page"
+    (job,) = hospital.ledger().entries().jobs.values()
+    assert job.plan == {"test": (Unprotected(),)}
+
+
+def test_the_row_of_an_own_model_that_was_trained_again_since_the_job_began_stays(tmp_path: Path) -> None:
+    site = with_held_out(make_site(tmp_path), shares=True)
+    hospital, document = opened(site)
+    keep_alone(hospital.site.state, JOB, initial_weights(JOB), patient_keys=TRAINERS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site_evaluation, "measure_cases", stopped)
+        with pytest.raises(Stopped, match="aborted"):
+            hospital.evaluate_release(document)
+    keep_alone(hospital.site.state, JOB, initial_weights(JOB), patient_keys=(*TRAINERS, "new"))
+    resumed = site.open()
+    assert set(resumed.evaluate_release(document).rows) == {"release"}
+
+
+def stopped(*_: object, **__: object) -> None:
+    raise Stopped("aborted", "of a test")
+
+
+def test_a_patient_who_trained_the_own_model_is_charged_for_it_and_not_counted(tmp_path: Path) -> None:
+    site = with_held_out(make_site(tmp_path), shares=True)
+    hospital, document = opened(site)
+    everybody = [path.name.removesuffix(".nii.gz") for path in (site.folder / "images").iterdir()]
+    key = read_split_key(hospital.site.state)
+    held_out = sorted(name for name in everybody if assign(name, key=key, split=hospital.site.split) == "test")
+    trainers = (held_out[0], *TRAINERS)
+    keep_alone(hospital.site.state, JOB, initial_weights(JOB), patient_keys=trainers)
+    counted = hospital.evaluate_release(document)
+    assert counted.rows["release"][0] == len(held_out) - 1
+    (job,) = hospital.ledger().entries().jobs.values()
+    assert {job.patients[hospital.ledger().pseudonym(name)] for name in trainers} == {"train"}
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 3e38])
+@pytest.mark.parametrize(
+    ("job", "task"),
+    [(JOB, "lesions"), (classifying(JOB), "classification"), (multitasking(JOB, ("nodule",)), "multitask")],
+)
+def test_an_own_model_that_has_diverged_stops_nothing(
+    tmp_path: Path, job: TrainingJob, task: EvaluatedTask, number: float
+) -> None:
+    site = with_held_out(make_site(tmp_path), shares=True)
+    hospital, document = opened(site, job, task)
+    weights = initial_weights(job)
+    put_weights(keep_alone(hospital.site.state, job, weights, patient_keys=TRAINERS), np.full_like(weights, number))
+    counted = hospital.evaluate_release(document)
+    assert set(counted.rows) == {"release", "local"}
+    assert "release" in json.loads((page_folder(site) / "evaluation.json").read_text())["models"]
 
 
 def test_a_hospital_trains_a_model_of_its_own_to_hold_the_release_against(site: Site) -> None:
@@ -126,6 +206,10 @@ def test_a_hospital_trains_a_model_of_its_own_to_hold_the_release_against(site: 
     command = ["model", "train-alone", str(job), "--site", str(site.site_file)]
     shown = CliRunner().invoke(app, command)
     assert shown.exit_code == 0, shown.output
+    ledger, images = hospital.ledger(), (site.folder / "images").iterdir()
+    (trained,) = kept_models(hospital.site.state).values()
+    assert trained
+    assert trained < {ledger.pseudonym(path.name.removesuffix(".nii.gz")) for path in images}
     hospital.evaluate_release(document)
     models = json.loads((page_folder(site) / "evaluation.json").read_text())["models"]
     assert set(models) == {"release", "local"}

@@ -42,7 +42,7 @@ def well_trained(folder: Path) -> np.ndarray:
     """Weights that find the balls of the hospital in ``folder``; the untrained ones find none."""
     more = {"steps_per_round": 80, "rounds": 1, "learning_rate": 1e-2, "batch_size": 2}
     job = JOB.model_copy(update={"training": JOB.training.model_copy(update=more)})
-    return train_alone(Site(folder).open().site, job)
+    return train_alone(Site(folder).open().site, job).weights
 
 
 def witnessed(hospital: Hospital, weights: np.ndarray, job: TrainingJob = JOB) -> Trained:

@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dicom_series import write_series
+from evaluation_cases import forget_who_trained
+from fedward.evaluation.kept_alone import keep_alone
 from fedward.hospital import Hospital, RoundTask
 from fedward.models.initial import initial_weights
 from fedward.privacy.accounting import epsilon
@@ -164,6 +166,18 @@ def test_forgetting_a_patient_removes_its_files_and_names_the_jobs_it_was_part_o
     assert len(list((site.folder / "images").iterdir())) == len(list((site.folder / "labels").iterdir())) == 6
     assert not (site.folder / "state" / "cache").exists()
     assert run(site, "privacy", "history", "--json").output == before
+
+
+def test_forgetting_names_the_own_models_that_the_patient_trained_and_those_that_do_not_say(site: Site) -> None:
+    job, state = training_job(), site.folder / "state"
+    for name, keys in (("with", ("north00", "north01")), ("without", ("north01",)), ("silent", ("north01",))):
+        named = job.model_copy(update={"name": name})
+        keep_alone(state, named, initial_weights(job), patient_keys=keys)
+    forget_who_trained(state / "alone" / "silent.npz")
+    said = " ".join(run(site, "data", "forget", "north00", "--yes").output.split())
+    assert f"trained this hospital's own model {state / 'alone' / 'with.npz'}: train it again, or delete it" in said
+    assert f"may have trained {state / 'alone' / 'silent.npz'}, which does not say" in said
+    assert "without.npz" not in said
 
 
 def test_a_patient_of_a_nifti_folder_is_forgotten_at_a_hospital_that_has_dicom_too(site: Site) -> None:

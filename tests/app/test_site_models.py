@@ -11,17 +11,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation_cases import evaluation_job, evaluation_of, install, release_of, with_held_out
-from fedward.errors import FedwardError, IdentityError, JobRefused, StoreError, UpdateRefused
-from fedward.evaluation.local_only import keep_alone
+from evaluation_cases import (
+    TRAINERS,
+    evaluation_job,
+    evaluation_of,
+    forget_who_trained,
+    install,
+    put_weights,
+    release_of,
+    with_held_out,
+)
+from fedward import site_counts, site_models
+from fedward.errors import FedwardError, IdentityError, JobRefused, Stopped, StoreError, UpdateRefused
+from fedward.evaluation.kept_alone import keep_alone
 from fedward.evaluation.sheet import sheet_of
-from fedward.federation.consent import NO_MODELS, Consent, OwnModels, Weights, consent_to, hash_model
+from fedward.federation.consent import NO_MODELS, Consent, OwnModels, Weights, consent_to, hash_model, read_consents
+from fedward.forgetting import forget
 from fedward.hospital import Hospital
 from fedward.identity.certificates import fingerprint
 from fedward.identity.document import JobDocument
 from fedward.identity.roster import Signer
 from fedward.models.initial import initial_weights
+from fedward.privacy.head import Head
 from fedward.privacy.mechanisms import Gaussian, Unprotected
+from fedward.privacy.sealed import Answer
 from fedward.release.passport import parse_passport
 from fedward.settings.job import EvaluatedTask, EvaluationJob, TrainingJob
 from fedward.site_counts import MODEL_ROUND, ONLY_ROUND
@@ -69,7 +82,7 @@ def opened(
     hospital, parts = site.open(), release_of(training)
     install(hospital, parts, weights_sha256=parse_passport(parts.passport).weights_sha256)
     if own is not None:
-        keep_alone(hospital.site.state, JOB, own)
+        keep_alone(hospital.site.state, JOB, own, patient_keys=TRAINERS)
     return hospital, hospital.accept(signed(evaluation_of(job, parts)))
 
 
@@ -84,15 +97,20 @@ def test_a_model_leaves_after_all_have_signed_and_its_patients_are_charged_witho
     assert own.model_sha256 == hash_model(OWN)
     assert not hospital.ledger().entries().jobs, "to agree costs nobody anything"
     given = hospital.give_model(document, [yes_of(document), own])
-    np.testing.assert_array_equal(given, OWN)
+    assert given is not None
+    np.testing.assert_array_equal(given.weights, OWN)
+    assert given.head == hospital.ledger().head()
     (job,) = hospital.ledger().entries().jobs.values()
     assert job.plan == {"test": (Gaussian(2.0, 1),), "train": (Unprotected(),)}
     assert set(job.patients.values()) == {"test", "train"}
     assert set(job.rounds) == {MODEL_ROUND}
     assert job.rounds[MODEL_ROUND].spend == {"train": (Unprotected(),)}
     assert job.rounds[MODEL_ROUND].is_sent
+    trained = {name for name, group in job.patients.items() if group == "train"}
+    assert trained == {hospital.ledger().pseudonym(key) for key in TRAINERS}, "who trained it, not who is here today"
     again = hospital.give_model(document, [own, yes_of(document)])
-    np.testing.assert_array_equal(again, OWN)
+    assert again is not None
+    np.testing.assert_array_equal(again.weights, OWN)
     assert len(hospital.ledger().entries().jobs[document.id].rounds) == 1
 
 
@@ -101,7 +119,7 @@ def test_every_model_is_tried_on_the_held_out_patients_and_stands_on_the_hospita
     consents = (yes_of(document), hospital.agree_to_give(document))
     given = hospital.give_model(document, consents)
     assert given is not None
-    counted = hospital.evaluate_release(document, brought=OwnModels(consents, {"north": given, "east": EASTS}))
+    counted = hospital.evaluate_release(document, brought=OwnModels(consents, {"north": given.weights, "east": EASTS}))
     assert counted.rows == {}, "exact counts leave only where the site file shares them"
     found = numbers_of(site)
     assert found["is_local_gone"]
@@ -113,6 +131,21 @@ def test_every_model_is_tried_on_the_held_out_patients_and_stands_on_the_hospita
     job = hospital.ledger().entries().jobs[document.id]
     assert job.rounds[ONLY_ROUND].spend == {"test": (Gaussian(2.0, 1),)}
     assert not job.is_open
+
+
+def test_the_page_says_that_the_own_model_left_though_the_server_does_not_bring_it_back(site: Site) -> None:
+    hospital, document = opened(site)
+    consents = (yes_of(document), hospital.agree_to_give(document))
+    hospital.give_model(document, consents)
+    hospital.evaluate_release(document, brought=OwnModels(consents, {"east": EASTS}))
+    assert numbers_of(site)["is_local_gone"]
+
+
+def test_the_page_says_that_the_own_model_stayed_though_the_server_names_it(site: Site) -> None:
+    hospital, document = opened(site)
+    consents = (yes_of(document), hospital.agree_to_give(document))
+    hospital.evaluate_release(document, brought=OwnModels(consents, {"north": OWN}))
+    assert not numbers_of(site)["is_local_gone"]
 
 
 def test_where_exact_counts_are_shared_those_of_every_model_leave(site: Site) -> None:
@@ -208,21 +241,115 @@ def test_a_job_that_asks_for_no_models_gets_none_and_brings_none(site: Site) -> 
 def test_another_own_model_than_the_agreed_one_does_not_leave(site: Site) -> None:
     hospital, document = opened(site)
     consents = [yes_of(document), hospital.agree_to_give(document)]
-    keep_alone(hospital.site.state, JOB, RELEASED)
+    keep_alone(hospital.site.state, JOB, RELEASED, patient_keys=TRAINERS)
     with pytest.raises(JobRefused, match="model_changed"):
         hospital.give_model(document, consents)
 
 
-def test_an_own_model_of_too_few_patients_does_not_leave(site: Site) -> None:
-    site.edit(lambda text: text.replace("test = 0.4", "test = 0.6").replace("validation = 0.2", "validation = 0.35"))
+def test_a_model_that_is_trained_again_while_it_is_given_does_not_leave(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hospital, document = opened(site)
     consents = [yes_of(document), hospital.agree_to_give(document)]
-    with pytest.raises(JobRefused, match="too_few_patients"):
-        hospital.give_model(document, consents)
+
+    def read_and_train_again(*args: Any, **how: Any) -> Any:
+        found = read_consents(*args, **how)
+        keep_alone(hospital.site.state, JOB, RELEASED, patient_keys=TRAINERS)
+        return found
+
+    monkeypatch.setattr(site_models, "read_consents", read_and_train_again)
+    given = hospital.give_model(document, consents)
+    assert given is not None
+    np.testing.assert_array_equal(given.weights, OWN)
+    assert hospital.ledger().entries().jobs[document.id].rounds[MODEL_ROUND].model_sha256 == hash_model(OWN)
+
+
+@pytest.mark.parametrize("trainers", [TRAINERS, (*TRAINERS, "new")])
+def test_no_second_own_model_leaves_in_a_job_that_is_resumed(site: Site, trainers: tuple[str, ...]) -> None:
+    hospital, document = opened(site)
+    hospital.give_model(document, [yes_of(document), hospital.agree_to_give(document)])
+    keep_alone(hospital.site.state, JOB, RELEASED, patient_keys=trainers)
+    resumed = site.open()
+    consents = [yes_of(document), resumed.agree_to_give(document)]
+    with pytest.raises(JobRefused, match="model_changed"):
+        resumed.give_model(document, consents)
+    assert len(resumed.ledger().entries().jobs[document.id].rounds) == 1
+
+
+def test_a_model_of_others_than_the_job_was_reserved_for_does_not_leave(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital, document = opened(site)
+    monkeypatch.setattr(site_counts, "answer_once", dies)
+    with pytest.raises(Stopped, match="aborted"):
+        hospital.give_model(document, [yes_of(document), hospital.agree_to_give(document)])
+    monkeypatch.undo()
+    keep_alone(hospital.site.state, JOB, RELEASED, patient_keys=(*TRAINERS, "new"))
+    resumed = site.open()
+    consents = [yes_of(document), resumed.agree_to_give(document)]
+    with pytest.raises(JobRefused, match="model_changed"):
+        resumed.give_model(document, consents)
+    assert not resumed.ledger().entries().jobs[document.id].rounds
+
+
+def dies(*_: object, **__: object) -> None:
+    raise Stopped("aborted", "of a test")
+
+
+def test_what_lies_sealed_leaves_only_if_it_is_what_was_signed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    hospital, document = opened(site)
+    consents = [yes_of(document), hospital.agree_to_give(document)]
+    for sealed in (None, RELEASED):
+        monkeypatch.setattr(site_counts, "answer_once", lambda *_, sealed=sealed, **__: Answer(sealed, 10, {}))
+        with pytest.raises(JobRefused, match="model_changed"):
+            hospital.give_model(document, consents)
+
+
+def test_an_own_model_of_too_few_patients_does_not_leave_however_many_are_here_today(site: Site) -> None:
+    hospital, document = opened(site, own=None)
+    keep_alone(hospital.site.state, JOB, OWN, patient_keys=TRAINERS[:2])
+    consents = (yes_of(document), hospital.agree_to_give(document))
+    for task in (
+        lambda: hospital.give_model(document, consents),
+        lambda: hospital.evaluate_release(document, brought=OwnModels(consents, {"east": EASTS})),
+    ):
+        with pytest.raises(JobRefused, match="too_few_patients"):
+            task()
+    assert not hospital.ledger().entries().jobs
+
+
+def test_an_own_model_of_nobody_knows_whom_does_not_leave(site: Site) -> None:
+    hospital, document = opened(site, own=None)
+    forget_who_trained(keep_alone(hospital.site.state, JOB, OWN, patient_keys=TRAINERS))
+    consents = (yes_of(document), hospital.agree_to_give(document))
+    for task in (
+        lambda: hospital.give_model(document, consents),
+        lambda: hospital.evaluate_release(document, brought=OwnModels(consents, {"east": EASTS})),
+    ):
+        with pytest.raises(JobRefused, match="unknown_patients"):
+            task()
+    assert not hospital.ledger().entries().jobs
+
+
+def test_a_patient_who_was_deleted_after_training_is_charged_for_the_model_that_leaves(site: Site) -> None:
+    hospital, document = opened(site, own=None)
+    keep_alone(hospital.site.state, JOB, OWN, patient_keys=("north00", *TRAINERS))
+    forget(hospital, "north00")
+    hospital.give_model(document, [yes_of(document), hospital.agree_to_give(document)])
+    assert hospital.ledger().entries().is_unprotected(hospital.ledger().pseudonym("north00"))
+
+
+def test_no_model_leaves_a_hospital_whose_ledger_was_put_back(site: Site) -> None:
+    hospital, document = opened(site)
+    consents = [yes_of(document), hospital.agree_to_give(document)]
+    with pytest.raises(StoreError, match="ledger_rolled_back"):
+        hospital.give_model(document, consents, seen=Head(99, "0" * 64))
+    assert not hospital.ledger().entries().jobs
 
 
 def test_an_own_model_that_is_no_numbers_is_not_agreed_on(site: Site) -> None:
-    hospital, document = opened(site, own=np.full_like(OWN, np.nan))
+    hospital, document = opened(site)
+    put_weights(hospital.site.state / "alone" / "ball.npz", np.full_like(OWN, np.nan))
     with pytest.raises(UpdateRefused, match="not_finite"):
         hospital.agree_to_give(document)
 

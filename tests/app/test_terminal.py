@@ -66,6 +66,13 @@ def test_a_table_with_them_stays_straight() -> None:
     assert len({len(line) for line in printed(table).splitlines()}) == 1
 
 
+def test_a_word_between_colons_stays_in_a_text_and_in_a_cell() -> None:
+    table = Table("id")
+    table.add_row("scan:x:1")
+    assert "scan:x:1" in printed("scan:x:1")
+    assert "scan:x:1" in printed(table)
+
+
 def test_the_programs_consoles_are_such(capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(cli.console, VisibleConsole)
     assert isinstance(cli.output, VisibleConsole)

@@ -163,7 +163,7 @@ def pooled_site(job: TrainingJob, folder: Path, sites: Sequence[SiteSettings]) -
 
 
 def train_and_score(site: SiteSettings, sites: Sequence[SiteSettings], job: TrainingJob) -> dict[str, Any]:
-    return score(train_alone(site, job), sites, job)
+    return score(train_alone(site, job).weights, sites, job)
 
 
 def score(weights: NDArray[np.float32], sites: Sequence[SiteSettings], job: TrainingJob) -> dict[str, Any]:

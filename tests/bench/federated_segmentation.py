@@ -172,7 +172,7 @@ def train_federated(settings: FederationSettings, workdir: Workdir, job: Trainin
 
 
 def train_and_score(site: SiteSettings, sites: Sequence[SiteSettings], job: TrainingJob) -> dict[str, Any]:
-    return score(train_alone(site, job), sites, job)
+    return score(train_alone(site, job).weights, sites, job)
 
 
 def score(weights: np.ndarray, sites: Sequence[SiteSettings], job: TrainingJob) -> dict[str, Any]:

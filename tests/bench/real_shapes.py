@@ -201,7 +201,7 @@ def train_federated(job: TrainingJob, session: Session, workdir: Workdir) -> tup
 
 
 def train_and_score(site: SiteSettings, sites: Sequence[SiteSettings], job: TrainingJob) -> dict[str, Any]:
-    return score(train_alone(site, job), sites, job)
+    return score(train_alone(site, job).weights, sites, job)
 
 
 def score(weights: NDArray[np.float32], sites: Sequence[SiteSettings], job: TrainingJob) -> dict[str, Any]:

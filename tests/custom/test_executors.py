@@ -12,14 +12,15 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, JobRefused, Stopped, UpdateRefused
+from fedward.federation.consent import Consent, GivenModel
 from fedward.hospital import Evaluated, RoundTask, TrainedRound
 from fedward.identity.document import JobDocument, SignedJob, parse_document
 from fedward.privacy.head import Head
 from fedward.release.package import ReleaseParts
 from fedward.settings.job import TrainingJob
-from fedward_flare import exchange, tasks
+from fedward_flare import exchange, models_exchange, tasks
 from fedward_flare.exchange import GlobalModel
-from fedward_flare.executors import InferenceExecutor, PublishExecutor, TrainExecutor
+from fedward_flare.executors import EvaluationExecutor, InferenceExecutor, PublishExecutor, TrainExecutor
 from fedward_flare.jobs import prepare
 from fedward_flare.signed import encode_signed_job
 from fedward_flare.workdir import Workdir
@@ -59,6 +60,12 @@ class StubHospital:
 
     def evaluate(self, task: RoundTask, *, should_stop: Callable[[], bool]) -> Evaluated:
         return Evaluated(weight=20, metrics={"validation_score": 0.25})
+
+    def give_model(
+        self, document: JobDocument, consents: tuple[Consent, ...], *, seen: Head | None, should_stop: object
+    ) -> GivenModel:
+        self.seen = seen
+        return GivenModel(WEIGHTS, HEAD)
 
     def install(self, document: JobDocument, parts: ReleaseParts) -> None:
         self.installed.append(parts)
@@ -103,6 +110,18 @@ def test_one_task_validates_and_trains(text: str, site_file: Path, monkeypatch: 
     do(executor, tasks.TRAIN_TASK, model(number=4))
     assert hospital.accepted == 1, "a job is accepted once in a process, not once a round"
     assert hospital.signers_checked == 2, "the site file may revoke its signer between two rounds"
+
+
+def test_who_gives_its_own_model_is_told_what_the_server_knows_of_its_ledger(
+    text: str, site_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital = StubHospital()
+    executor = executor_of(EvaluationExecutor, text, hospital, monkeypatch)
+    message = models_exchange.pack_consents((), {"north": HEAD, "east": Head(1, "cd" * 32)})
+    given = models_exchange.unpack_local_model(do(executor, tasks.GIVE_TASK, message))
+    assert hospital.seen == HEAD
+    assert given is not None
+    assert given.head == HEAD
 
 
 def test_what_leaves_and_what_is_refused_stands_in_the_audit(

@@ -15,7 +15,7 @@ from evaluation_cases import evaluation_job, release_of
 from fedward.errors import FederationError, FedwardError, JobRefused, SumRefused, UpdateRefused
 from fedward.evaluation.outcome import model_of
 from fedward.evaluation.sheet import sheet_of
-from fedward.federation.consent import Consent, Weights, consent_to, hash_model
+from fedward.federation.consent import Consent, GivenModel, Weights, consent_to, hash_model
 from fedward.identity.document import JobDocument
 from fedward.identity.trusted import signer_of
 from fedward.privacy.head import Head
@@ -24,9 +24,10 @@ from fedward.release.package import write_release
 from fedward.settings.job import EvaluationJob
 from fedward.settings.site import read_site_settings, require_identity
 from fedward.site_counts import Counted
-from fedward_flare import counts_exchange, models_exchange, tasks, words
+from fedward_flare import counts_exchange, exchange, models_exchange, tasks, words
 from fedward_flare.demo import require_completed
 from fedward_flare.evaluation_controller import EvaluationController
+from fedward_flare.heads import HEADS, SeenHeads
 from fedward_flare.jobs import prepare
 from fedward_flare.results import EVALUATION, RESULT, FinishedJob
 from fedward_flare.signed import encode_signed_job
@@ -37,6 +38,8 @@ from tiny_federation import training_job
 SITES = ("east", "north", "south")
 SIZE = sheet_of("lesions").size
 NAMES = words.Names(frozenset(SITES))
+HEAD = Head(5, "cd" * 32)
+HEADED = {"fedward.head": (HEAD.length, HEAD.keyed_hash)}
 
 
 @dataclass
@@ -50,6 +53,7 @@ class GivingSite:
         row: What it sends in the place of what it counts.
         tasks: What it was asked.
         brought: The models that it was brought.
+        seen: What it was told of its ledger when it was asked for its model.
     """
 
     consent: Consent
@@ -58,6 +62,7 @@ class GivingSite:
     row: dict[str, np.ndarray] | None = None
     tasks: list[str] = field(default_factory=list)
     brought: dict[str, Weights] = field(default_factory=dict)
+    seen: Head | None = None
 
     def answer(self, task: str, message: Shareable) -> Shareable | None:
         self.tasks.append(task)
@@ -71,7 +76,8 @@ class GivingSite:
             return models_exchange.pack_consent(self.consent)
         if task == tasks.GIVE_TASK:
             assert {one.site for one in models_exchange.unpack_consents(message)} == set(SITES)
-            return models_exchange.pack_local_model(self.model)
+            self.seen = exchange.read_seen(message, site=self.consent.site)
+            return models_exchange.pack_local_model(None if self.model is None else GivenModel(self.model, HEAD))
         self.brought = dict(models_exchange.read_own_models(message).models)
         rows = {
             model_of(name): np.full(SIZE, float(weights[0]))
@@ -148,6 +154,18 @@ def test_one_hospital_without_a_yes_keeps_everybodys_model_at_home(
     assert not (done.folder / RESULT / EVALUATION).exists()
 
 
+def test_each_hospital_is_told_before_it_gives_what_is_known_of_its_ledger_and_tells_what_it_became(
+    run: Callable[..., EvaluationRun],
+) -> None:
+    done = run(south={"model": None}, north={"failures": {tasks.COUNT_TASK: JobRefused("wrong_round", "of a test")}})
+    known = SeenHeads(done.folder / "server" / HEADS)
+    known.note("east", Head(3, "ab" * 32))
+    done.go()
+    assert done.sites["east"].seen == Head(3, "ab" * 32)
+    assert done.sites["north"].seen is None
+    assert SeenHeads(done.folder / "server" / HEADS).known["north"] == HEAD, "it is known though no counts came"
+
+
 def test_a_hospital_that_fails_to_give_its_model_costs_its_column_alone(run: Callable[..., EvaluationRun]) -> None:
     done = run(north={"failures": {tasks.GIVE_TASK: JobRefused("too_few_patients", "of a hospital's own")}})
     assert done.go().status == "completed"
@@ -199,10 +217,12 @@ def test_a_job_that_asks_for_no_models_asks_for_no_yes(run: Callable[..., Evalua
         (models_exchange.unpack_consent, {"fedward.consent": b"{}"}),
         (models_exchange.unpack_consents, {"fedward.consents": "text"}),
         (models_exchange.unpack_consents, {"fedward.consents": [7]}),
-        (models_exchange.unpack_local_model, {"fedward.local_model": [1.0]}),
-        (models_exchange.unpack_local_model, {"fedward.local_model": np.ones(4)}),
-        (models_exchange.unpack_local_model, {"fedward.local_model": np.ones((2, 2), np.float32)}),
-        (models_exchange.unpack_local_model, {"fedward.local_model": np.full(4, np.inf, np.float32)}),
+        (models_exchange.unpack_local_model, {"fedward.local_model": [1.0], **HEADED}),
+        (models_exchange.unpack_local_model, {"fedward.local_model": np.ones(4), **HEADED}),
+        (models_exchange.unpack_local_model, {"fedward.local_model": np.ones((2, 2), np.float32), **HEADED}),
+        (models_exchange.unpack_local_model, {"fedward.local_model": np.full(4, np.inf, np.float32), **HEADED}),
+        (models_exchange.unpack_local_model, {"fedward.local_model": np.ones(4, np.float32)}),
+        (models_exchange.unpack_local_model, {"fedward.local_model": np.ones(4, np.float32), "fedward.head": "text"}),
         (models_exchange.read_own_models, {"fedward.local_models": [np.ones(4, np.float32)]}),
         (models_exchange.read_own_models, {"fedward.local_models": {7: np.ones(4, np.float32)}}),
         (models_exchange.read_own_models, {"fedward.local_models": {"east": np.full(4, np.nan, np.float32)}}),

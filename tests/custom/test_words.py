@@ -14,7 +14,7 @@ from nvflare.apis.shareable import Shareable, make_reply
 
 from fedward.errors import FedwardError, JobRefused, MessageWithheld
 from fedward.federation.ckks import Encrypted
-from fedward.federation.consent import Consent
+from fedward.federation.consent import Consent, GivenModel
 from fedward.federation.secure_messages import (
     Box,
     Masked,
@@ -83,7 +83,7 @@ HONEST: dict[str, list[Shareable]] = {
     ],
     tasks.AGREE_TASK: [models_exchange.pack_consent(CONSENT)],
     tasks.GIVE_TASK: [
-        models_exchange.pack_local_model(np.ones(4, np.float32)),
+        models_exchange.pack_local_model(GivenModel(np.ones(4, np.float32), Head(7, HASH))),
         models_exchange.pack_local_model(None),
     ],
     tasks.SET_UP_TASK: [sum_exchange.pack_set_up(set_up())],

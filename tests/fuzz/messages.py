@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nvflare.apis.shareable import Shareable
 
 import secure_cases
-from fedward.federation.consent import Consent, OwnModels
+from fedward.federation.consent import Consent, GivenModel, OwnModels
 from fedward.federation.secure_agreement import read_set_ups
 from fedward.federation.secure_messages import Box, Masked, Opened, Receipt, SetUp, Value, Vote
 from fedward.federation.secure_sum import ServerRound
@@ -151,7 +151,7 @@ def updates() -> st.SearchStrategy[Any]:
         dict(counts_exchange.pack_counted(_counted(masked))),
         dict(exchange.pack_bit(True)),
         dict(models_exchange.pack_consent(_CONSENT)),
-        dict(models_exchange.pack_local_model(np.ones(4, np.float32))),
+        dict(models_exchange.pack_local_model(GivenModel(np.ones(4, np.float32), Head(7, "ab" * 32)))),
         models_exchange.own_models_content(OwnModels((_CONSENT,), {"east": np.ones(4, np.float32)})),
         dict(exchange.pack_model(exchange.GlobalModel(1, np.ones(4, np.float32)))),
     ]
@@ -202,7 +202,7 @@ def read_update(given: tuple[dict[str, Any], dict[str, Any], bytes, list[int]]) 
         models_exchange.unpack_local_model,
         models_exchange.read_own_models,
         lambda answer: counts_exchange.unpack_counted(answer, size=4, others=("of east",)),
-        lambda answer: counts_exchange.unpack_ask(answer, site="north"),
+        lambda answer: exchange.read_seen(answer, site="north"),
     ):
         expect_refusal(lambda unpack=unpack: unpack(message))
     server = ServerRound(federation.agreement, 1, model_sha256=MODEL)

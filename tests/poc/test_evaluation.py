@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedward.evaluation.local_only import keep_alone, train_alone
+from evaluation_cases import TRAINERS
+from fedward.evaluation.kept_alone import keep_alone
+from fedward.evaluation.local_only import train_alone
 from fedward.evaluation.sheet import sheet_of
 from fedward.evaluation_page.coordinator_page import NUMBERS, PAGE, read_outcome
 from fedward.federation.consent import hash_model
@@ -73,7 +75,8 @@ def test_an_evaluation_ends_in_a_page_at_the_coordinator_and_one_at_every_hospit
 ) -> None:
     edited_site("north", '"validation_cases"]', '"validation_cases", "evaluation"]')
     north = read_site_settings(federation.workdir.site_file("north"))
-    keep_alone(north.state, TRAINING, train_alone(north, TRAINING))
+    alone = train_alone(north, TRAINING)
+    keep_alone(north.state, TRAINING, alone.weights, patient_keys=alone.patient_keys)
     finished = evaluate(federation, JOB)
 
     assert finished.record.status == "completed"
@@ -99,7 +102,7 @@ def test_an_evaluation_ends_in_a_page_at_the_coordinator_and_one_at_every_hospit
         exact += np.concatenate([counts[block.name] for block in sheet_of("lesions").blocks])
         ledger = Hospital.open(federation.workdir.site_file(name)).ledger()
         (kept,) = [one for one in ledger.entries().jobs.values() if one.name == JOB.name]
-        assert kept.plan["test"] == ((Unprotected(),) if name == "north" else (Gaussian(20.0, 1),))
+        assert kept.plan["test"] == ((Unprotected(),) if name == "north" else (Gaussian(2.0, 1),))
         assert not kept.is_open
     noise = (np.array(outcome.total) - exact) / outcome.deviation
     assert (noise == 0).mean() < 0.05
@@ -117,7 +120,7 @@ def test_every_own_model_is_tried_at_every_hospital_where_all_site_files_allow_i
     for place, name in enumerate(("north", "west")):
         site = read_site_settings(federation.workdir.site_file(name))
         models[name] = initial_weights(TRAINING) + np.float32(0.01 * place)
-        keep_alone(site.state, TRAINING, models[name])
+        keep_alone(site.state, TRAINING, models[name], patient_keys=TRAINERS)
 
     finished = evaluate(federation, MATRIX)
     assert finished.record.status == "completed"

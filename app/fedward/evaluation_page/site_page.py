@@ -191,7 +191,9 @@ def _models_section(document: SiteDocument) -> Section:
     models = document.models
     names = [name for name in NAMES if any(name in one.means for one in models.values())]
     rows = [(NAMES[name], *(exact(one.means.get(name)) for one in models.values())) for name in names]
-    absent = "" if LOCAL in models else "There is no model of this hospital's own; see: fedward model train-alone."
+    absent = (
+        "" if LOCAL in models else "No model of this hospital's own gives numbers here; see: fedward model train-alone."
+    )
     return Section(
         "The release, and the hospitals' own models"
         if len(models) > 2

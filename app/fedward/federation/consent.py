@@ -19,6 +19,7 @@ from fedward.federation.secure_messages import Hex, Value
 from fedward.identity import canonical
 from fedward.identity.document import JobDocument
 from fedward.identity.roster import Roster, Signer, verify_by
+from fedward.privacy.head import Head
 
 Weights = NDArray[np.float32]
 
@@ -39,6 +40,19 @@ class Consent(Value):
     model_sha256: Hex | None
     signature: bytes
     certificate: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class GivenModel:
+    """A hospital's own model on its way out.
+
+    Attributes:
+        weights: Flat float32.
+        head: Of the site's privacy ledger, for the server to remember.
+    """
+
+    weights: Weights
+    head: Head
 
 
 @dataclass(frozen=True, eq=False)

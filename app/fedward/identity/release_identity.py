@@ -115,7 +115,8 @@ def _requested_key(content: bytes, project: str) -> Ed25519PublicKey:
 def _subject(project: str) -> x509.Name:
     if not PROJECT_NAME.fullmatch(project):
         raise IdentityError(
-            "wrong_name", f"a project has a name of 1 to 56 of A-Z, a-z, 0-9, _, . and -, not {project!r}"
+            "wrong_name",
+            f"a project has a name of 1 to 56 of A-Z, a-z, 0-9, _, . and -, not beginning with a dot; got {project!r}",
         )
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, release_subject(project))])
 

@@ -22,7 +22,7 @@ class LedgerRound:
     """A round of a job.
 
     Attributes:
-        model_sha256: Of the model that it began with.
+        model_sha256: Of the model that it began with; of a hospital's own model that leaves, of that one.
         spend: Its mechanisms by group.
         costs: Their Rényi divergence by group, at the ledger's order.
         update_sha256: Of the update that the charge bought; None before it is sealed.

@@ -46,9 +46,9 @@ class Database:
                 folder or see the file; ``cannot_write``, ``no_space`` or ``database_failed``.
         """
         path = state / FILE_NAME
-        if state.exists() and not state.is_dir():
-            raise StoreError("cannot_write", f"state in the site file names {state}, which is a file, not a folder")
         with explained_writes(path):
+            if state.exists() and not state.is_dir():
+                raise StoreError("cannot_write", f"state in the site file names {state}, which is a file, not a folder")
             state.mkdir(parents=True, exist_ok=True, mode=0o700)
             _keep_to_owner(state)
         database = cls(_postgresql(url) if url else _sqlite(path))

@@ -45,6 +45,12 @@ def test_every_key_is_a_new_one() -> None:
     assert first[0] != second[0]
 
 
+def test_a_name_that_begins_with_a_dot_is_refused_and_the_refusal_says_so() -> None:
+    with pytest.raises(IdentityError, match="wrong_name") as caught:
+        make_release_identity(".x", ROOT.key, ROOT.certificate, now=NOW)
+    assert "not beginning with a dot" in caught.value.detail
+
+
 def test_its_certificate_ends() -> None:
     _, pem = make_release_identity(PROJECT, ROOT.key, ROOT.certificate, now=NOW, valid=10 * DAY)
     with pytest.raises(IdentityError, match="expired_certificate"):

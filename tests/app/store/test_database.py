@@ -60,6 +60,11 @@ def test_a_file_in_the_place_of_the_folder_is_named_by_its_setting(tmp_path: Pat
     assert (tmp_path / "state").read_text() == "a letter"
 
 
+def test_a_folder_that_cannot_even_be_looked_for_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot_write"):
+        Database.open(tmp_path / ("a" * 300))
+
+
 @pytest.mark.parametrize(("what", "bits"), [("", 0o720), ("", 0o702), (FILE_NAME, 0o640), (FILE_NAME, 0o604)])
 def test_what_others_may_have_changed_is_refused(tmp_path: Path, what: str, bits: int) -> None:
     Database.open(tmp_path / "state").close()
