@@ -14,11 +14,11 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/fedward demo $(ARGS)
 
-# First what needs no federation, in a process a core; then the federations, one at a time. pytest ends with 5 where it
-# found no test: one of both may.
+# First what needs no federation, in a process of one thread a core; then the federations, one at a time. pytest ends with
+# 5 where it found no test: one of both may.
 test: $(READY)
 	@plain=0; federated=0; \
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not federation" $(ARGS) || plain=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not federation" $(ARGS) || plain=$$?; \
 	case $$plain in 0|5) ;; *) exit $$plain ;; esac; \
 	$(BIN)/python -m pytest -m federation $(ARGS) || federated=$$?; \
 	case $$plain-$$federated in 0-0|0-5|5-0) ;; *) exit $$federated ;; esac
