@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 
 from dicom_labels import write_seg
 from dicom_series import Place, write_series
+from fedward.dicom.values import patient_key
 from fedward.randomness import Seeded
+from fedward.settings.site import Split
+from tiny_federation import write_split_key
 
 PATIENTS = 12
 SIZE = 20
@@ -93,6 +97,7 @@ def exception_text() -> str:
 def write_archive(folder: Path, name: str) -> None:
     """Write series with a ball in each and its SEG; everything about them is a canary, with the patient's number."""
     generator = Seeded(5).generator("canaries", name)
+    patients: list[str] = []
     index = np.stack(np.meshgrid(*[np.arange(SIZE)] * 3, indexing="ij"), axis=-1)
     for patient in range(PATIENTS):
         ball = np.linalg.norm((index - generator.uniform(6, 14, 3)) * 2.0, axis=-1) <= 6
@@ -107,6 +112,8 @@ def write_archive(folder: Path, name: str) -> None:
             name=lambda number: f"{_OF['file name']}-{number}.dcm",
         )
         write_seg(place / f"{_OF['label file']}.dcm", written, ball.astype(np.uint8), names=(_OF["segment label"],))
+        patients.append(patient_key(dcmread(next(place.iterdir()), stop_before_pixels=True)))
+    write_split_key(folder / STATE, patients, Split(validation=0.25, test=0.1), validation=3, test=1)
 
 
 def _plant(dataset: FileDataset, number: int, stored: np.ndarray, key: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,17 +87,22 @@ def write_archive(folder: Path, name: str) -> None:
             SimpleITK.WriteImage(picture, str(folder / kind / f"{name}{patient:02d}.nii.gz"))
 
 
-def write_split_key(folder: Path, name: str) -> None:
-    """Write a split key under which four patients validate, three are held out, and the others train."""
+def write_hospital(folder: Path, name: str) -> None:
+    """Write an archive, and a split under which four patients validate, three are held out, and the others train."""
+    write_archive(folder, name)
     patients = [f"{name}{patient:02d}" for patient in range(PATIENTS)]
-    split = Split(validation=0.3, test=0.1)
+    write_split_key(folder / "state", patients, Split(validation=0.3, test=0.1), validation=4, test=3)
+
+
+def write_split_key(state: Path, patients: Sequence[str], split: Split, *, validation: int, test: int) -> None:
+    """Write a key by which so many of the patients validate and are held out: chance would at times leave too few."""
     for number in range(10_000):
-        key = Seeded(5).generator("split", name, number).bytes(32)
+        key = Seeded(5).generator("split", state.parent.name, number).bytes(32)
         parts = [assign(patient, key=key, split=split) for patient in patients]
-        if (parts.count("validation"), parts.count("test")) == (4, 3):
-            (folder / "state").mkdir(mode=0o700)
-            (folder / "state" / "split.key").write_bytes(key)
-            (folder / "state" / "split.key").chmod(0o600)
+        if (parts.count("validation"), parts.count("test")) == (validation, test):
+            state.mkdir(mode=0o700)
+            (state / "split.key").write_bytes(key)
+            (state / "split.key").chmod(0o600)
             return
     raise AssertionError("no key splits the patients so")
 

@@ -56,6 +56,22 @@ def test_the_end_takes_nothing_apart(tmp_path: Path) -> None:
     assert not (tmp_path / "taken_apart").exists()
 
 
+MONITORED = """
+import time
+from nvflare.fuel.f3.mpm import MainProcessMonitor
+MainProcessMonitor.add_cleanup_cb(Path("stopped").touch)
+begun = time.monotonic()
+code = MainProcessMonitor.run(main_func=lambda: 7)
+assert time.monotonic() - begun < 2
+sys.exit(code)
+"""
+
+
+def test_the_engines_monitor_does_not_sleep_before_it_tidies_up(tmp_path: Path) -> None:
+    assert run(tmp_path, MONITORED).returncode == 7
+    assert (tmp_path / "stopped").exists()
+
+
 def test_a_command_that_starts_no_module_is_refused() -> None:
     with pytest.raises(ValueError, match="-m"):
         job_command("python program.py")

@@ -21,7 +21,7 @@ from fedward_flare.kits import provision
 from fedward_flare.services import start_all
 from fedward_flare.session import Session, connect
 from fedward_flare.workdir import FederationState, Workdir, claimed
-from tiny_federation import federation_of, write_archive
+from tiny_federation import federation_of, write_hospital
 
 NAMES = ("north", "east")
 
@@ -74,7 +74,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
         )
         workdir.write_state(state)
         for name in NAMES:
-            write_archive(workdir.hospital(name), name)
+            write_hospital(workdir.hospital(name), name)
         provision(settings, workdir, port=state.port, builder={})
         corrupt(workdir, orders)
         render_hospitals(settings, workdir)

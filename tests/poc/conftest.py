@@ -9,7 +9,7 @@ import pytest
 
 from fedward_flare import poc
 from fedward_flare.workdir import claimed
-from tiny_federation import NAMES, Federation, federation_of, write_archive, write_split_key
+from tiny_federation import NAMES, Federation, federation_of, write_hospital
 
 
 @pytest.fixture(scope="session")
@@ -17,8 +17,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
     sources = tmp_path_factory.mktemp("sites")
     with claimed(tmp_path_factory.mktemp("poc") / "work") as workdir:
         for name in NAMES:
-            write_archive(workdir.hospital(name), name)
-            write_split_key(workdir.hospital(name), name)
+            write_hospital(workdir.hospital(name), name)
         with poc.running(federation_of(sources), workdir) as session:
             yield Federation(workdir, session)
 

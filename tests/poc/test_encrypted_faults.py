@@ -31,7 +31,7 @@ PHASES: dict[str, Callable[[dict[str, Any]], bool]] = {
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_job_process_that_is_killed_in_any_phase_costs_no_round(federation: Federation, phase: str) -> None:
-    job_id = federation.submit(training_job(steps=20, rounds=3, mode="secure-sum"))
+    job_id = federation.submit(training_job(steps=4, rounds=3, mode="secure-sum"))
     kill_job_process(federation, "south", when=PHASES[phase], job_id=job_id)
     record = federation.session.watch(job_id, timeout_s=200).record
     assert (record.status, record.code) == ("completed", None)

@@ -30,7 +30,7 @@ from fedward_flare.services import start_all
 from fedward_flare.session import Session, connect
 from fedward_flare.share import shared
 from fedward_flare.workdir import FederationState, Workdir, claimed
-from tiny_federation import federation_of, training_job, write_archive
+from tiny_federation import federation_of, training_job, write_hospital
 
 NAMES = ("north", "east")
 
@@ -137,7 +137,7 @@ def test_parties_that_enrolled_themselves_train_together(tmp_path: Path) -> None
         workdir.write_state(state)
         provisioned(workdir, state.port)
         for name in NAMES:
-            write_archive(workdir.hospital(name), name)
+            write_hospital(workdir.hospital(name), name)
         render_hospitals(settings, workdir)
         try:
             started = start_all(settings, workdir, mark=state.mark, extra={})

@@ -213,7 +213,7 @@ def in_second_round(federation: Federation, job_id: str, site: str) -> psutil.Pr
 
 
 def test_a_job_process_that_is_killed_in_a_round_is_replaced(federation: Federation) -> None:
-    job_id = federation.submit(training_job(steps=150, rounds=3, mode="secure-sum"))
+    job_id = federation.submit(training_job(steps=50, rounds=3, mode="secure-sum"))
     process = in_second_round(federation, job_id, "south")
     process.kill()
     record = federation.session.watch(job_id, timeout_s=180).record
@@ -246,7 +246,7 @@ def test_a_second_federation_in_the_same_folder_is_refused(federation: Federatio
 
 
 def test_a_whole_site_that_is_killed_in_a_round_does_not_stop_the_job(federation: Federation) -> None:
-    job_id = federation.submit(training_job(steps=150, rounds=3, deadline_s=45, mode="secure-sum"))
+    job_id = federation.submit(training_job(steps=50, rounds=3, deadline_s=45, mode="secure-sum"))
     in_second_round(federation, job_id, "west")
     kill_site(federation, "west")
     record = federation.session.watch(job_id, timeout_s=180).record

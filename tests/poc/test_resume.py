@@ -19,7 +19,7 @@ from fedward_flare.checkpoint import FOLDER, Checkpoint
 from fedward_flare.releases import kept_job
 from fedward_flare.session import Session
 from fedward_flare.workdir import Workdir, claimed
-from tiny_federation import Federation, federation_of, training_job, write_archive
+from tiny_federation import Federation, federation_of, training_job, write_hospital
 
 pytestmark = pytest.mark.federation
 THREE = ("north", "east", "south")
@@ -29,7 +29,7 @@ THREE = ("north", "east", "south")
 def folder(tmp_path: Path) -> Iterator[Workdir]:
     with claimed(tmp_path / "work") as workdir:
         for name in THREE:
-            write_archive(workdir.hospital(name), name)
+            write_hospital(workdir.hospital(name), name)
         yield workdir
 
 
