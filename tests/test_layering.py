@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -108,3 +109,11 @@ def test_the_flare_package_holds_no_arithmetic(path: Path) -> None:
 @pytest.mark.parametrize("path", [*MODULES, *sorted(CUSTOM.rglob("*.py"))], ids=lambda path: path.name)
 def test_a_module_is_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("module", ["executors", "once_controllers", "evaluation_controller"])
+def test_a_jobs_process_starts_without_what_only_work_needs(module: str) -> None:
+    heavy = {"torch", "monai", "pydicom", "matplotlib"}
+    code = f"import sys, fedward_flare.{module}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"

@@ -24,7 +24,6 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError, SettingsError, SumRefused
-from fedward.gating import gate
 from fedward.hospital import Hospital, RoundTask
 from fedward.identity.document import JobDocument, SignedJob
 from fedward_flare import ckks_exchange, counts_exchange, exchange, models_exchange, sum_exchange, tasks, words
@@ -211,6 +210,8 @@ class GateExecutor(_SiteExecutor):
     """Has the hospital compare a model with the one that runs there; one bit comes back."""
 
     def _answer(self, task_name: str, shareable: Shareable, abort_signal: Signal) -> Shareable:
+        from fedward.gating import gate
+
         files = exchange.unpack_candidate(shareable)
         return exchange.pack_bit(gate(self._hospital, self._document, files, should_stop=_should_stop(abort_signal)))
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from fedward.errors import FederationError
-from fedward.evaluation_page.coordinator_page import PAGE, read_outcome, write_coordinator_page
 from fedward.federation.record import JobRecord
 from fedward.files import write_bytes
 from fedward_flare.workdir import Workdir
@@ -58,6 +57,8 @@ class FinishedJob:
     @property
     def page(self) -> Path | None:
         """The page of an evaluation, if the job was one and has come to its end."""
+        from fedward.evaluation_page.coordinator_page import PAGE
+
         page = self.folder / PAGE
         return page if page.exists() else None
 
@@ -74,6 +75,9 @@ def keep_result(downloaded: Path, workdir: Workdir, *, job_id: str, status: str)
     _keep(result / MODEL, folder)
     counts = result / EVALUATION
     if record.status == "completed" and counts.is_file() and not counts.is_symlink():
+        # Here alone: the server's job processes need this module's names, and no plots.
+        from fedward.evaluation_page.coordinator_page import read_outcome, write_coordinator_page
+
         write_coordinator_page(folder, read_outcome(counts.read_bytes()))
     curves = _keep_curves(result / CURVES, workdir.tensorboard / job_id)
     _keep(result / RECORD, folder)  # the last: where it lies, all the others do

@@ -209,7 +209,7 @@ def test_one_bit_is_all_that_leaves(
                 """Nobody reads."""
 
     monkeypatch.setattr(GateExecutor, "_open_hospital", lambda _: Hospital())
-    monkeypatch.setattr("fedward_flare.executors.gate", lambda *_, **__: True)
+    monkeypatch.setattr("fedward.gating.gate", lambda *_, **__: True)
     message = exchange.pack_candidate(CandidateFiles(model=b"m", document=b"d"))
     executor = GateExecutor(encode_signed_job(prepared.signed))
     left = executor.execute(tasks.GATE_TASK, message, FLContext(), Signal())
