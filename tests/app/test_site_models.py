@@ -305,30 +305,26 @@ def test_what_lies_sealed_leaves_only_if_it_is_what_was_signed(site: Site, monke
             hospital.give_model(document, consents)
 
 
+def no_task_lets_it_out(hospital: Hospital, document: JobDocument, code: str) -> None:
+    """Neither giving the own model nor counting is done, and nothing is reserved."""
+    consents = (yes_of(document), hospital.agree_to_give(document))
+    with pytest.raises(JobRefused, match=code):
+        hospital.give_model(document, consents)
+    with pytest.raises(JobRefused, match=code):
+        hospital.evaluate_release(document, brought=OwnModels(consents, {"east": EASTS}))
+    assert not hospital.ledger().entries().jobs
+
+
 def test_an_own_model_of_too_few_patients_does_not_leave_however_many_are_here_today(site: Site) -> None:
     hospital, document = opened(site, own=None)
     keep_alone(hospital.site.state, JOB, OWN, patient_keys=TRAINERS[:2])
-    consents = (yes_of(document), hospital.agree_to_give(document))
-    for task in (
-        lambda: hospital.give_model(document, consents),
-        lambda: hospital.evaluate_release(document, brought=OwnModels(consents, {"east": EASTS})),
-    ):
-        with pytest.raises(JobRefused, match="too_few_patients"):
-            task()
-    assert not hospital.ledger().entries().jobs
+    no_task_lets_it_out(hospital, document, "too_few_patients")
 
 
 def test_an_own_model_of_nobody_knows_whom_does_not_leave(site: Site) -> None:
     hospital, document = opened(site, own=None)
     forget_who_trained(keep_alone(hospital.site.state, JOB, OWN, patient_keys=TRAINERS))
-    consents = (yes_of(document), hospital.agree_to_give(document))
-    for task in (
-        lambda: hospital.give_model(document, consents),
-        lambda: hospital.evaluate_release(document, brought=OwnModels(consents, {"east": EASTS})),
-    ):
-        with pytest.raises(JobRefused, match="unknown_patients"):
-            task()
-    assert not hospital.ledger().entries().jobs
+    no_task_lets_it_out(hospital, document, "unknown_patients")
 
 
 def test_a_patient_who_was_deleted_after_training_is_charged_for_the_model_that_leaves(site: Site) -> None:
