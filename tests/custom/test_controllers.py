@@ -23,13 +23,11 @@ from fedward.federation.record import JobRecord
 from fedward.hospital import Evaluated, TrainedRound
 from fedward.imaging.traits import trait_keys
 from fedward.models.initial import initial_weights
-from fedward.release.package import ReleaseParts, write_release
 from fedward.settings.algorithms import AnyAlgorithm, CoordinateMedian, FedAvgM, Scaffold
-from fedward.settings.job import InferenceJob, PublishJob, Sites, TrainingJob
+from fedward.settings.job import Sites, TrainingJob
 from fedward_flare import exchange, tasks, words
 from fedward_flare.controllers import JobController
 from fedward_flare.jobs import prepare
-from fedward_flare.once_controllers import InferenceController, PublishController
 from fedward_flare.progress import PROGRESS_TOPIC, parse_progress
 from fedward_flare.results import RESULT
 from fedward_flare.signed import encode_signed_job
@@ -68,11 +66,10 @@ class Bench:
 def bench(workdir: Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
     monkeypatch.setattr("fedward_flare.controllers.run_folder", lambda _: tmp_path)
     monkeypatch.setattr("fedward_flare.summing_controller.server_folder", lambda _: tmp_path / "server")
-    kinds = {"train": TrainController, "publish": PublishController, "infer": InferenceController}
 
-    def make(job: Any, release: Path | None = None, **sites: Site) -> Bench:
-        text = encode_signed_job(prepare(job, workdir, release=release).signed)
-        return Bench(kinds[job.kind](text), tmp_path, {name: sites.get(name, trainer()) for name in SITES})
+    def make(job: TrainingJob, **sites: Site) -> Bench:
+        text = encode_signed_job(prepare(job, workdir).signed)
+        return Bench(TrainController(text), tmp_path, {name: sites.get(name, trainer()) for name in SITES})
 
     return make
 
@@ -367,44 +364,3 @@ def test_whoever_watches_gets_the_record_as_it_stands(job: TrainingJob, bench: C
     assert parse_progress(answer) == record
     assert parse_progress({}) is None
     assert parse_progress({"record": {"status": "splendid"}}) is None
-
-
-def done(task: str, message: Shareable) -> Answer:
-    return exchange.pack_done({"findings": 10} if task == tasks.INFER_TASK else None)
-
-
-def test_inference_records_each_sites_counts_or_code(bench: Callable[..., Bench]) -> None:
-    job = InferenceJob(kind="infer", name="infer", sites=Sites(minimum=1, deadline_s=0.5))
-    broken = words.failure(JobRefused("kind_not_allowed", ""))
-    record = bench(job, north=done, east=lambda *_: broken, south=silent).run()
-    assert record.status == "completed"
-    assert {site: outcome.code for site, outcome in record.sites.items()} == {
-        "north": "done",
-        "east": "kind_not_allowed",
-        "south": "deadline_missed",
-    }
-    assert record.sites["north"].counts == {"findings": 10}
-
-
-def test_publishing_sends_the_release_of_the_servers_application(
-    bench: Callable[..., Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parts = ReleaseParts(model=b"m", passport=b"p", signature=b"s")
-    write_release(tmp_path / "app_server" / "release", parts)
-    monkeypatch.setattr("fedward_flare.once_controllers.application_folder", lambda _: tmp_path / "app_server")
-    seen: list[ReleaseParts] = []
-
-    def site(task: str, message: Shareable) -> Answer:
-        seen.append(exchange.unpack_release(message))
-        return exchange.pack_done()
-
-    job = PublishJob(kind="publish", name="publish", sites=Sites(minimum=3, deadline_s=5))
-    one = bench(job, release=tmp_path / "app_server" / "release", north=site, east=site, south=site)
-    assert one.run().status == "completed"
-    assert seen == [parts] * 3
-
-
-def test_a_job_of_one_task_fails_below_its_minimum(bench: Callable[..., Bench]) -> None:
-    job = InferenceJob(kind="infer", name="infer", sites=Sites(minimum=3, deadline_s=0.3))
-    record = bench(job, north=done, east=done, south=silent).run()
-    assert (record.status, record.code) == ("failed", "too_few_sites")
